@@ -1,0 +1,145 @@
+"""The shop over gRPC: servicers for grpc.aio, and one for a server with threads.
+
+    lab.serve_grpc(UserService(store), InventoryService(store), OrderService(Orders(store)))
+
+They hold no logic: they turn messages into the shop's types and a ShopError into its status.
+`context.abort` of grpc.aio has to be awaited; without the `await` the caller gets OK.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from labsvc.shop import messages
+from labsvc.shop.errors import ShopError
+from labsvc.shop.v1 import (
+    inventory_pb2,
+    inventory_pb2_grpc,
+    order_pb2,
+    order_pb2_grpc,
+    user_pb2,
+    user_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    import grpc
+
+    from labsvc.shop.orders import Orders
+    from labsvc.shop.store import Store
+
+
+S = TypeVar("S")
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+def _answers_errors(
+    handler: Callable[[S, Q, Any], Awaitable[R]],
+) -> Callable[[S, Q, Any], Coroutine[Any, Any, R]]:
+    """Answer a ShopError of an asynchronous handler with the status it stands for."""
+
+    @functools.wraps(handler)
+    async def wrapped(self: S, request: Q, context: grpc.aio.ServicerContext[Q, R]) -> R:
+        try:
+            return await handler(self, request, context)
+        except ShopError as error:
+            await context.abort(error.code, str(error))
+
+    return wrapped
+
+
+class UserService(user_pb2_grpc.UserServiceServicer):
+    """UserService for grpc.aio."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @_answers_errors
+    async def GetUser(self, request: user_pb2.GetUserRequest, _: Any) -> user_pb2.GetUserResponse:
+        """Return one user."""
+        return _get_user(self._store, request)
+
+
+class ThreadedUserService(user_pb2_grpc.UserServiceServicer):
+    """UserService for grpc.server with a thread pool; answers exactly as UserService does."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def GetUser(
+        self, request: user_pb2.GetUserRequest, context: grpc.ServicerContext
+    ) -> user_pb2.GetUserResponse:
+        """Return one user."""
+        try:
+            return _get_user(self._store, request)
+        except ShopError as error:
+            context.abort(error.code, str(error))
+
+
+def _get_user(store: Store, request: user_pb2.GetUserRequest) -> user_pb2.GetUserResponse:
+    return user_pb2.GetUserResponse(user=messages.user_message(store.user(request.user_id)))
+
+
+class InventoryService(inventory_pb2_grpc.InventoryServiceServicer):
+    """InventoryService for grpc.aio."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @_answers_errors
+    async def GetStock(
+        self, request: inventory_pb2.GetStockRequest, _: Any
+    ) -> inventory_pb2.GetStockResponse:
+        """Return how many pieces can be reserved."""
+        available = self._store.stock(request.sku)
+        return inventory_pb2.GetStockResponse(sku=request.sku, available=available)
+
+    @_answers_errors
+    async def ReserveStock(
+        self, request: inventory_pb2.ReserveStockRequest, _: Any
+    ) -> inventory_pb2.ReserveStockResponse:
+        """Put the goods of one order aside."""
+        self._store.reserve(request.order_id, messages.lines_from(request.lines))
+        return inventory_pb2.ReserveStockResponse()
+
+    @_answers_errors
+    async def ReleaseStock(
+        self, request: inventory_pb2.ReleaseStockRequest, _: Any
+    ) -> inventory_pb2.ReleaseStockResponse:
+        """Put the goods of one order back."""
+        self._store.release(request.order_id)
+        return inventory_pb2.ReleaseStockResponse()
+
+
+class OrderService(order_pb2_grpc.OrderServiceServicer):
+    """OrderService for grpc.aio."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+
+    @_answers_errors
+    async def PlaceOrder(
+        self, request: order_pb2.PlaceOrderRequest, _: Any
+    ) -> order_pb2.PlaceOrderResponse:
+        """Place one order."""
+        order = await self._orders.place(messages.new_order_from(request))
+        return order_pb2.PlaceOrderResponse(order=messages.order_message(order))
+
+    @_answers_errors
+    async def GetOrder(
+        self, request: order_pb2.GetOrderRequest, _: Any
+    ) -> order_pb2.GetOrderResponse:
+        """Return one order."""
+        order = await self._orders.get(request.order_id)
+        return order_pb2.GetOrderResponse(order=messages.order_message(order))
+
+    @_answers_errors
+    async def ListOrders(
+        self, request: order_pb2.ListOrdersRequest, _: Any
+    ) -> order_pb2.ListOrdersResponse:
+        """Return the newest orders of one user."""
+        orders = await self._orders.list_for_user(request.user_id)
+        return order_pb2.ListOrdersResponse(orders=map(messages.order_message, orders))
