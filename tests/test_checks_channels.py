@@ -135,7 +135,7 @@ def test_one_channel_solved(answer: Callable[..., Any], lab: Lab) -> None:
         "  one connection carried every call, and it was closed each time\n"
         "  counts: calls 6, connections 1, calls without a deadline 0, left open 0"
     )
-    assert get_users(mine.target, ["u-1"]) == ["Ada"]
+    assert get_users(mine.target, ["u-1"]) == ["First Customer"]
 
 
 def test_one_channel_stub() -> None:

@@ -101,7 +101,7 @@ def test_order_over_http(shop: Shop) -> None:
 def test_users_and_stock_over_http(shop: Shop) -> None:
     """Users in any script and stock can be read."""
     user = shop.client.get("/v1/users/u-3").json()
-    assert user == {"user_id": "u-3", "name": "陈丽", "email": "chenli@shop.example"}
+    assert user == {"user_id": "u-3", "name": "第三位顾客", "email": "third@shop.example"}
     assert shop.client.get("/v1/stock/lamp-1").json() == {"sku": "lamp-1", "available": 5}
 
 

@@ -87,7 +87,7 @@ class Shop:
     def works(self) -> bool:
         """Say whether the service still answers."""
         request = user_pb2.GetUserRequest(user_id="u-1")
-        return bool(self.users.GetUser(request, timeout=TIMEOUT).user.name == "Ada")
+        return bool(self.users.GetUser(request, timeout=TIMEOUT).user.name == "First Customer")
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +330,7 @@ def test_threaded_service_answers_the_same(shop: Shop) -> None:
             request = user_pb2.GetUserRequest(user_id=user_id)
             assert code_of(stub.GetUser, request) == code_of(shop.users.GetUser, request)
         request = user_pb2.GetUserRequest(user_id="u-3")
-        assert stub.GetUser(request, timeout=TIMEOUT).user.name == "陈丽"
+        assert stub.GetUser(request, timeout=TIMEOUT).user.name == "第三位顾客"
         with pytest.raises(grpc.RpcError) as caught:
             channel.unary_unary(f"{PACKAGE}UserService/GetUser")(b"\xff", timeout=TIMEOUT)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -41,7 +41,7 @@ def _order(order_id: str = "o-1", *lines: OrderLine) -> Order:
 
 def test_seed_has_users_in_any_script(store: Store) -> None:
     """The seed is found and read as UTF-8."""
-    assert store.user("u-3").name == "陈丽"
+    assert store.user("u-3").name == "第三位顾客"
 
 
 def test_unknown_keys_are_not_found(store: Store) -> None:

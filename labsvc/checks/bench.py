@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from labsvc.hosts.grpc import GrpcService
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from labsvc.hosts.queue import ExternalQueue, QueueService
     from labsvc.lab import Lab
     from labsvc.proxy import Proxy
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Bench:
         self._number = next(self._numbers)
         self._lab: Lab | None = None
         self._temporary = False
-        self._running: list[Any] = []
+        self._names: list[str] = []
 
     @property
     def lab(self) -> Lab:
@@ -49,26 +49,23 @@ class Bench:
 
     def serve_grpc(self, *servicers: Any, name: str = "grpc", **settings: Any) -> GrpcService:
         """Serve gRPC on 127.0.0.1 until the check ends."""
-        return self._keep(self.lab.serve_grpc(*servicers, name=self._own(name), **settings))
+        return self.lab.serve_grpc(*servicers, name=self._own(name), **settings)
 
     def serve_http(self, app: Any, name: str = "http", **settings: Any) -> HttpService:
         """Serve an ASGI app until the check ends."""
-        return self._keep(self.lab.serve_http(app, name=self._own(name), **settings))
+        return self.lab.serve_http(app, name=self._own(name), **settings)
 
     def serve_queue(self, name: str = "queue", **settings: Any) -> QueueService | ExternalQueue:
         """Run a broker until the check ends."""
-        return self._keep(self.lab.serve_queue(name=self._own(name), **settings))
+        return self.lab.serve_queue(name=self._own(name), **settings)
 
     def proxy(self, upstream: Any, name: str = "proxy") -> Proxy:
         """Put a proxy in front of a service, for faults and counts."""
-        return self._keep(self.lab.proxy(upstream, name=self._own(name)))
+        return self.lab.proxy(upstream, name=self._own(name))
 
     def _own(self, name: str) -> str:
-        return f"check-{self._number}-{name}"
-
-    def _keep(self, service: T) -> T:
-        self._running.append(service)
-        return service
+        self._names.append(f"check-{self._number}-{name}")
+        return self._names[-1]
 
     def __enter__(self) -> Self:
         return self
@@ -80,14 +77,19 @@ class Bench:
         traceback: TracebackType | None,
     ) -> None:
         """Stop what was started, the last first; a service that fails to stop is only logged."""
-        for service in reversed(self._running):
-            self._stop(service)
-        if self._temporary and self._lab is not None:
-            self._stop(self._lab)
+        if self._lab is None:
+            return
+        for name in reversed(self._names):
+            with self._logged():
+                self._lab.remove(name)
+        if self._temporary:
+            with self._logged():
+                self._lab.stop()
 
     @staticmethod
-    def _stop(service: Any) -> None:
+    @contextmanager
+    def _logged() -> Iterator[None]:
         try:
-            service.stop()
+            yield
         except Exception:  # the verdict stands all the same
             log.debug("a service of a check did not stop", exc_info=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from labsvc.checks.answer import Answer
     from labsvc.checks.bench import Bench
 
-NAMES = {"u-1": "Ada", "u-2": "Björn", "u-3": "陈丽"}
+NAMES = {"u-1": "First Customer", "u-2": "Zweiter Käufer", "u-3": "第三位顾客"}
 ASKED = ("u-2", "u-1", "u-3", "u-1", "u-2", "u-3")
 UNKNOWN = "u-404"
 SETTLE_SECONDS = 3.0  # for the last connection to close

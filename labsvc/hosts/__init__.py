@@ -1,0 +1,1 @@
+"""The services that a lab hosts, a module for each kind."""

@@ -1,0 +1,78 @@
+"""The queue: the AMQP 0-9-1 broker of `labsvc.amqp`, or a RabbitMQ named by LAB_AMQP_URL."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from labsvc.amqp import Broker, BrokerStats
+from labsvc.errors import LabError
+from labsvc.hosts.service import HOST, ExternalService, LoopService
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from labsvc.loop import Loop
+
+USER = "lab"
+VARIABLE = "LAB_AMQP_URL"
+
+_logger = logging.getLogger("labsvc.amqp")
+
+
+class QueueService(LoopService):
+    """The broker in this kernel; `Lab.serve_queue` makes one."""
+
+    def __init__(self, loop: Loop, name: str, password: str) -> None:
+        super().__init__(loop, name)
+        self._broker = Broker(USER, password)
+        self._defects = _ToLog(self.log)
+
+    @property
+    def url(self) -> str:
+        """The address with user and password: "amqp://user:password@127.0.0.1:port/"."""
+        return self._broker.url
+
+    @property
+    def stats(self) -> BrokerStats:
+        """What the broker counted."""
+        return self._broker.stats
+
+    async def _aopen(self, port: int) -> int:
+        taken = await self._broker.start(HOST, port)
+        _logger.addHandler(self._defects)
+        return taken
+
+    async def _aclose(self, grace: float) -> None:
+        _logger.removeHandler(self._defects)
+        await self._broker.stop()
+
+
+class _ToLog(logging.Handler):
+    """Keeps what the broker says of its own defects in the service's ring buffer."""
+
+    def __init__(self, lines: deque[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.extend(self.format(record).splitlines())
+
+
+class ExternalQueue(ExternalService):
+    """A broker that runs elsewhere."""
+
+    def __init__(self, name: str, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+            msg = f"{VARIABLE} is no AMQP address; write amqp://user:password@host:5672/"
+            raise LabError(msg)
+        port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
+        super().__init__(name, f"{parts.hostname}:{port}", VARIABLE)
+        self.url = url
+
+    @property
+    def stats(self) -> None:
+        """Nothing: the broker's own tools count (`rabbitmqctl list_queues`)."""
+        return

@@ -1,0 +1,174 @@
+"""What all hosted services share: a name, a port, a log, `start()` and `stop()`."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from labsvc.errors import LabError, LoopDeadError, PortInUseError
+
+if TYPE_CHECKING:
+    from labsvc.loop import Loop
+
+HOST = "127.0.0.1"
+GRACE_SECONDS = 0.2
+LOG_LINES = 1000
+
+
+class Service(ABC):
+    """A service that the lab hosts under a name.
+
+    `log` is a ring buffer of its last lines; a service never prints. It keeps its
+    port: `stop()` frees it, `start()` takes the same one again.
+    """
+
+    def __init__(self, name: str, port: int = 0) -> None:
+        self.name = name
+        self.log: deque[str] = deque(maxlen=LOG_LINES)
+        self._port = port
+        self._running = False
+        self._lock = threading.RLock()
+
+    @property
+    def target(self) -> str:
+        """The address as "host:port", for a gRPC channel or a proxy."""
+        return f"{HOST}:{self._port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the service takes calls."""
+        return self._running
+
+    def start(self) -> Self:
+        """Start the service, on the port it had before; when it runs, do nothing.
+
+        Raises:
+            PortInUseError: another program has taken the port meanwhile.
+
+        """
+        with self._lock:
+            if not self._running:
+                try:
+                    self._port = self._open(self._port)
+                    self._running = True
+                except BaseException as error:  # the stop button too
+                    with suppress(Exception):
+                        self._close(0)
+                    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                        raise self._port_in_use() from error
+                    raise
+        return self
+
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Stop the service and free its port; when it is stopped, do nothing.
+
+        Args:
+            grace: seconds that calls under way get to finish.
+
+        """
+        with self._lock:
+            if self._running:
+                self._running = False
+                self._close(grace)
+
+    def release(self) -> None:
+        """Let go for good what the lab holds. `Lab` calls it."""
+        self.stop()
+
+    def start_in_place_of(self, port: int) -> None:
+        """Start on the port of the service that this one replaces, if it is still free."""
+        if port and not self._port:
+            self._port = port
+            with suppress(PortInUseError):
+                self.start()
+                return
+            self._port = 0
+        self.start()
+
+    def __repr__(self) -> str:
+        state = f"on {self.target}" if self._running else "stopped"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    def _port_in_use(self) -> PortInUseError:
+        msg = (
+            f"port {self._port} is in use, so {self.name!r} cannot start there;"
+            " stop the other program, or serve without port= to get a free port"
+        )
+        return PortInUseError(msg)
+
+    @abstractmethod
+    def _open(self, port: int) -> int:
+        """Start on `port`, 0 for any free one, and return the port taken."""
+
+    @abstractmethod
+    def _close(self, grace: float) -> None:
+        """Stop, and return when the port is free; when nothing is open, do nothing."""
+
+
+class LoopService(Service):
+    """A service that runs on the lab's background loop."""
+
+    def __init__(self, loop: Loop, name: str, port: int = 0) -> None:
+        super().__init__(name, port)
+        self._loop = loop
+
+    async def aclose(self) -> None:
+        """Stop without grace, from the loop itself, which is about to end."""
+        self._running = False
+        await self._aclose(0)
+
+    def _open(self, port: int) -> int:
+        return self._loop.run(self._aopen(port))
+
+    def _close(self, grace: float) -> None:
+        with suppress(LoopDeadError):  # a loop that dies closes its services
+            self._loop.run(self._aclose(grace), timeout=grace + 10)
+
+    @abstractmethod
+    async def _aopen(self, port: int) -> int:
+        """Start on `port`, 0 for any free one, and return the port taken."""
+
+    @abstractmethod
+    async def _aclose(self, grace: float) -> None:
+        """Close what is open; called again, do nothing."""
+
+
+class ExternalService(Service):
+    """An engine that runs elsewhere, named by an environment variable."""
+
+    def __init__(self, name: str, target: str, variable: str) -> None:
+        super().__init__(name)
+        self._target = target
+        self._variable = variable
+        self._running = True
+
+    @property
+    def target(self) -> str:
+        """The address as "host:port"."""
+        return self._target
+
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Refuse: the lab did not start it.
+
+        Raises:
+            LabError: always.
+
+        """
+        msg = (
+            f"{self.name!r} runs outside the lab ({self._variable} is set), so the lab cannot"
+            f" stop it; put lab.proxy({self.name}) before it and cut that, or unset the variable"
+        )
+        raise LabError(msg)
+
+    def release(self) -> None:
+        """Leave it running."""
+
+    def _open(self, port: int) -> int:
+        return port
+
+    def _close(self, grace: float) -> None:
+        return None

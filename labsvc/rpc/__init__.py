@@ -1,0 +1,1 @@
+"""What a gRPC service needs beside its handlers, a module per subject."""
