@@ -1,0 +1,71 @@
+# Works with GNU make 3.81. PYTHON= names the interpreter to start from, VENV= the folder to make.
+
+VENV ?= .venv
+PY = "$(VENV)/bin/python"
+PARTS = lint unit notebooks browser
+export VENV
+unexport PYTHONPATH
+
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo $$name && break; done)
+endif
+ifeq ($(PYTHON),)
+PYTHON := python3
+endif
+
+.PHONY: help lab test lint unit notebooks browser build protos bench clean venv dev
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+lab: venv ## open JupyterLab on notebook 00 (ARGS= goes on to JupyterLab)
+	@exec $(PY) -m labsvc lab $(ARGS)
+
+test: dev ## run every check, as CI does, and say how long each part took
+	@report=; failed=; \
+	for part in $(PARTS); do \
+		began=$$(date +%s); verdict=passed; \
+		$(MAKE) --no-print-directory $$part || { verdict=FAILED; failed=1; }; \
+		report="$$report$$(printf '\n  %-10s %4d s  %s' $$part $$(($$(date +%s) - began)) $$verdict)"; \
+	done; \
+	echo "$$report"; test -z "$$failed"
+
+lint: dev ## style, format, types and the direction of imports
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	"$(VENV)/bin/lint-imports"
+
+unit: dev ## the tests of the package
+	$(PY) -m pytest -q -n 2 --ignore=tests/browser
+
+notebooks: dev ## run every notebook and compare its outputs with the stored ones
+	$(PY) -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --nbval notebooks \
+		--nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 60
+
+browser: dev ## the course in a real browser; skipped where there is no Chromium
+	$(PY) -m pytest -q tests/browser
+
+build: dev ## make the notebooks from notebooks/source
+	$(PY) notebooks/build.py
+
+protos: dev ## generate the stubs from protos/
+	$(PY) protos/generate.py
+
+bench: dev ## measure what the package costs, against the bare libraries
+	$(PY) tests/bench/run.py
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .venv.lock build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+
+venv dev:
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "Python 3.11 or later is needed, and PATH has no $(PYTHON)." >&2; \
+		echo "Get it from https://www.python.org/downloads/ or name it: make lab PYTHON=..." >&2; \
+		exit 1; }
+	@"$(PYTHON)" bootstrap.py --quiet $(if $(filter dev,$@),--dev)

@@ -1,0 +1,89 @@
+"""The command line: labsvc lab, doctor, progress, reset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from labsvc.errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MARKS = {True: "ok", False: "WRONG", None: "note"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser, a command each with a line of help."""
+    top = argparse.ArgumentParser(prog="labsvc", description="Real services inside a kernel.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser(
+        "lab",
+        help="open JupyterLab on the first notebook",
+        description="Open JupyterLab on the first notebook, on 127.0.0.1 and with a token.",
+        epilog="Other arguments go on to JupyterLab: labsvc lab --no-browser --port=9000",
+    )
+    commands.add_parser(
+        "doctor",
+        help="check this machine and say how to repair what is wrong",
+        description="Check this machine. The exit code is 1 if something is wrong.",
+    )
+    progress = commands.add_parser(
+        "progress",
+        help="show which exercises are solved",
+        description="Show which exercises are solved.",
+    )
+    progress.add_argument("notebook", metavar="NN", nargs="?", help="of one notebook only")
+    reset = commands.add_parser(
+        "reset",
+        help="restore one notebook to how it came",
+        description="Restore one notebook to how it came and forget its exercises.",
+    )
+    reset.add_argument("notebook", metavar="NN", help="the notebook's number, as 03")
+    return top
+
+
+def doctor() -> int:
+    """Print what was found on this machine; return 1 if something is wrong."""
+    from labsvc.doctor import examine
+
+    findings = examine()
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        print(f"{MARKS[finding.ok]:7}{finding.name:{width}}  {finding.detail}")
+        if finding.repair and not finding.ok:
+            print(f"{'':7}{'':{width}}  -> {finding.repair}")
+    return int(any(finding.ok is False for finding in findings))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code, 1 with a sentence for what we know can go wrong."""
+    top = parser()
+    options, extra = top.parse_known_args(argv)
+    if extra and options.command != "lab":
+        top.error(f"{options.command} does not take {' '.join(extra)}")
+    try:
+        if options.command == "doctor":
+            return doctor()
+        if options.command == "lab":
+            from labsvc.jupyter import lab
+
+            print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)
+            lab(extra)
+        elif options.command == "progress":
+            from labsvc.checks.progress import show
+
+            show(options.notebook)
+        else:
+            from labsvc.checks.reset import reset
+
+            print(reset(options.notebook))
+    except (LabError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
