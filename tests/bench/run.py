@@ -333,6 +333,15 @@ def notebooks() -> Iterator[Row]:
         yield Row(f"nbval {name}", took, 20, "s", ", ".join(tally))
 
 
+def whole_test_run() -> Iterator[Row]:
+    """Run every check, as CI does."""
+    start = time.perf_counter()
+    done = subprocess.run(["make", "test"], cwd=ROOT, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - start
+    verdict = "passed" if done.returncode == 0 else "FAILED"
+    yield Row("make test", took, 300, "s", f"{verdict}; lint, unit, notebooks, browser")
+
+
 PARTS: list[Callable[[], Iterator[Row]]] = [
     import_cost,
     lab_start,
@@ -343,6 +352,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     proxy_throughput,
     kernel_memory,
     notebooks,
+    whole_test_run,
 ]
 
 
