@@ -15,7 +15,7 @@ ifeq ($(PYTHON),)
 PYTHON := python3
 endif
 
-.PHONY: help lab test lint unit notebooks browser build protos bench clean venv dev
+.PHONY: help lab test lint unit notebooks twice browser build protos bench clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ unit: dev ## the tests of the package
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
 	$(PY) -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --nbval notebooks \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 60
+
+twice: dev ## run every cell of every solution twice: the second time must say the same
+	$(PY) tests/nbval_twice.py
 
 browser: dev ## the course in a real browser; skipped where there is no Chromium
 	$(PY) -m pytest -q tests/browser

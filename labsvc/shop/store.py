@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -60,6 +61,7 @@ class Store:
     def __init__(self, path: str | Path = ":memory:") -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=0.1, isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._db.close)  # a cell that runs twice forgets the first store
         self._db.executescript(_SCHEMA)
 
     @classmethod
