@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,9 @@ import labsvc  # noqa: F401  # sets gRPC's environment before a test imports grp
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# A test run in the background of a shell inherits an ignored SIGINT, and so would all it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "no_proxy", "no_grpc_proxy")
 ENGINES = ("LAB_AMQP_URL", "ETCD_ENDPOINTS", "LAB_S3_ENDPOINT")

@@ -119,8 +119,9 @@ def make_app() -> FastAPI:
 
 
 def call(service: Any, what: str = "", timeout: float = 20) -> str:
-    """Make one unary call on a channel of its own; return the code."""
-    with grpc.insecure_channel(service.target) as channel:
+    """Make one unary call on a connection of its own; return the code."""
+    alone = [("grpc.use_local_subchannel_pool", 1)]  # or it may share the back-off of a failed call
+    with grpc.insecure_channel(service.target, options=alone) as channel:
         try:
             health_pb2_grpc.HealthStub(channel).Check(Ask(service=what), timeout=timeout)
         except grpc.RpcError as error:
