@@ -15,7 +15,7 @@ ifeq ($(PYTHON),)
 PYTHON := python3
 endif
 
-.PHONY: help lab test lint unit notebooks twice browser build protos bench clean venv dev
+.PHONY: help lab test lint unit notebooks twice browser build protos bench crash clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ protos: dev ## generate the stubs from protos/
 
 bench: dev ## measure what the package costs, against the bare libraries
 	$(PY) tests/bench/run.py
+
+crash: dev ## kill the broker 200 times under load, and look for what it lost
+	CRASH_ROUNDS=200 $(PY) -m pytest -q tests/test_amqp_crash.py
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .venv.lock build dist .mypy_cache .pytest_cache .ruff_cache

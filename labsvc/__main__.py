@@ -1,9 +1,11 @@
-"""The command line: labsvc lab, doctor, progress, reset."""
+"""The command line: labsvc lab, doctor, progress, reset, broker."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labsvc.errors import LabError
@@ -41,6 +43,19 @@ def parser() -> argparse.ArgumentParser:
         description="Restore one notebook to how it came and forget its exercises.",
     )
     reset.add_argument("notebook", metavar="NN", help="the notebook's number, as 03")
+    broker = commands.add_parser(
+        "broker",
+        help="run the queue broker alone",
+        description="Run the queue broker alone, on 127.0.0.1, until SIGTERM or Ctrl-C.",
+    )
+    broker.add_argument("--port", type=int, default=0, help="the port, 0 for a free one")
+    broker.add_argument("--data", type=Path, required=True, help="the folder for what is durable")
+    broker.add_argument("--user", default="lab", help="who may log in (default: lab)")
+    broker.add_argument(
+        "--password-from-env",
+        metavar="NAME",
+        help="the environment variable with the password; without it, one is made up",
+    )
     return top
 
 
@@ -75,6 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from labsvc.checks.progress import show
 
             show(options.notebook)
+        elif options.command == "broker":
+            from labsvc.amqp.alone import serve
+
+            announce = partial(print, flush=True)
+            serve(options.data, options.port, options.user, options.password_from_env, announce)
         else:
             from labsvc.checks.reset import reset
 

@@ -120,14 +120,15 @@ class Lab:
         return self._host(name, HttpService(self.loop, name, app))
 
     def serve_queue(self, name: str = "queue") -> queue.QueueService | queue.ExternalQueue:
-        """Serve AMQP 0-9-1, with a password of this lab's own.
+        """Serve AMQP 0-9-1, with a password and a data folder of this lab's own.
 
         With LAB_AMQP_URL set nothing is started, and `.url` is that.
         """
         url = os.environ.get(queue.VARIABLE)
         if url:
             return self._host(name, queue.ExternalQueue(name, url))
-        return self._host(name, queue.QueueService(self.loop, name, self._amqp_password))
+        folder = self._new_folder()
+        return self._host(name, queue.QueueService(self.loop, name, self._amqp_password, folder))
 
     def serve_etcd(
         self, name: str = "etcd", nodes: int = 1

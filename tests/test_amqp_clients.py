@@ -510,3 +510,99 @@ def test_a_frozen_client_does_not_delay_the_stop(broker: Broker, loop: Loop) -> 
         assert broker.stats.connections == 0
         with pytest.raises(pika.exceptions.ConnectionClosedByBroker):
             connection.process_data_events(time_limit=5)
+
+
+# What a channel may ask for
+
+
+def test_a_transaction_takes_effect_at_its_commit(broker: Broker) -> None:
+    """Publishes and answers wait for tx.commit; tx.rollback forgets them."""
+    with pika_channel(broker) as channel:
+        channel.queue_declare("q")
+        channel.basic_publish("", "q", b"first")
+        channel.tx_select()
+        tag = channel.basic_get("q")[0].delivery_tag
+        for end, ready, unacked in ((channel.tx_rollback, 0, 1), (channel.tx_commit, 1, 0)):
+            channel.basic_publish("", "q", b"second")
+            channel.basic_ack(tag)
+            assert channel.queue_declare("q", passive=True).method.message_count == 0
+            end()
+            assert broker.stats.queues["q"] == QueueStats(ready, unacked, consumers=0)
+        assert channel.basic_get("q", auto_ack=True)[2] == b"second"
+
+
+def test_a_commit_says_that_a_queue_was_full(broker: Broker) -> None:
+    """406 when a message was rejected; those that found room are there."""
+    with pika_channel(broker) as channel:
+        channel.queue_declare("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+        channel.tx_select()
+        for body in (b"1", b"2"):
+            channel.basic_publish("", "q", body)
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="partial tx completion"):
+            channel.tx_commit()
+        assert broker.stats.queues["q"].ready == 1
+
+
+def test_a_lost_transaction_gives_back_what_it_answered(broker: Broker) -> None:
+    """Acks that were not committed count for nothing when the channel closes."""
+    with pika_channel(broker) as channel:
+        channel.queue_declare("q")
+        channel.basic_publish("", "q", b"1")
+        other = channel.connection.channel()
+        other.tx_select()
+        other.basic_ack(other.basic_get("q")[0].delivery_tag)
+        other.close()
+        method, _, body = channel.basic_get("q", auto_ack=True)
+        assert (method.redelivered, body) == (True, b"1")
+
+
+def test_a_full_queue_rejects_only_what_finds_no_room(broker: Broker) -> None:
+    """Of many publishes in flight, each gets the answer that is its own."""
+
+    async def main() -> None:
+        async with await aio_pika.connect(broker.url) as connection:
+            channel = await connection.channel()
+            limits = {"x-max-length": 3, "x-overflow": "reject-publish"}
+            await channel.declare_queue("small", arguments=limits)
+            await channel.declare_queue("large")
+            keys = ["small", "large"] * 5
+            publishes = [channel.default_exchange.publish(text("m"), key) for key in keys]
+            answers = await asyncio.gather(*publishes, return_exceptions=True)
+            assert sum(isinstance(answer, DeliveryError) for answer in answers) == 2
+            assert not any(isinstance(answer, DeliveryError) for answer in answers[1::2])
+
+    asyncio.run(main())
+    stats = broker.stats
+    assert (stats.queues["small"].ready, stats.queues["large"].ready) == (3, 5)
+    assert stats.confirmed == 8
+
+
+def test_copies_go_to_the_queues_that_the_sender_names(broker: Broker) -> None:
+    """CC and BCC are more routing keys, and nobody sees BCC."""
+    with pika_channel(broker) as channel:
+        headers = {"CC": ["open"], "BCC": ["secret"], "mine": 1}
+        for name in ("q", "open", "secret"):
+            channel.queue_declare(name)
+        channel.basic_publish("", "q", b"1", pika.BasicProperties(headers=headers))
+        for name in ("q", "open", "secret"):
+            method, properties, body = channel.basic_get(name, auto_ack=True)
+            assert (method.routing_key, body) == ("q", b"1")
+            assert properties.headers == {"CC": ["open"], "mine": 1}
+
+
+def test_virtual_hosts_share_nothing(loop: Loop) -> None:
+    """A queue is known in its own virtual host only; one that is not there is refused."""
+    broker = Broker("learner", "secret", vhosts=("/", "blue"))
+    loop.run(broker.start())
+    try:
+        blue = pika.BlockingConnection(pika.URLParameters(f"{broker.url}blue"))
+        with closing(blue), pika_channel(broker) as channel:
+            blue.channel().queue_declare("q")
+            blue.channel().basic_publish("amq.direct", "q", b"lost")
+            with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="vhost '/'"):
+                channel.queue_declare("q", passive=True)
+            assert set(broker.stats.queues) == {"blue/q"}
+        with pytest.raises(pika.exceptions.ProbableAccessDeniedError, match="vhost red not found"):
+            pika.BlockingConnection(pika.URLParameters(f"{broker.url}red"))
+    finally:
+        loop.run(broker.stop())

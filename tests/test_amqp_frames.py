@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pamqp import commands, frame, header
 from pamqp.body import ContentBody
-from pamqp.commands import Basic, Channel, Confirm, Connection, Exchange, Queue, Tx
+from pamqp.commands import Basic, Channel, Confirm, Connection, Exchange, Queue
 from pamqp.heartbeat import Heartbeat
 
 from labsvc.amqp import Broker
@@ -160,7 +160,7 @@ def test_a_wrong_password_is_refused(raw: Raw, good: Callable[[], None]) -> None
     raw.send(HEADER, (0, Connection.StartOk(PROPERTIES, response="\0learner\0wrong")))
     raw.expect(Connection.Start)
     close = raw.expect(Connection.Close)
-    assert (close.reply_code, close.class_id, close.method_id) == (403, 10, 11)
+    assert (close.reply_code, close.class_id, close.method_id) == (403, 0, 0)
     assert close.reply_text.startswith("ACCESS_REFUSED - ")
     raw.send((0, Connection.CloseOk()))
     assert raw.rest() == []
@@ -175,18 +175,18 @@ def test_a_client_that_cannot_be_told_is_just_closed(raw: Raw) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "code"),
+    "method",
     [
-        (Connection.Open(), 503),
-        (Connection.StartOk(PROPERTIES, mechanism="EXTERNAL"), 503),
-        (Channel.Open(), 503),
+        Connection.Open(),
+        Connection.StartOk(PROPERTIES, mechanism="EXTERNAL"),
+        Channel.Open(),
     ],
 )
-def test_the_handshake_has_an_order(raw: Raw, method: Any, code: int) -> None:
+def test_the_handshake_has_an_order(raw: Raw, method: Any) -> None:
     """A method that is not due, or an unknown mechanism, closes the connection."""
     raw.send(HEADER, (0, method))
     raw.expect(Connection.Start)
-    assert raw.expect(Connection.Close).reply_code == code
+    assert raw.expect(Connection.Close).reply_code == 504
 
 
 @pytest.mark.parametrize("limits", [(0, 4096), (2048, 4096), (1, 4095), (1, 0), (1, 131073)])
@@ -234,21 +234,20 @@ BAD_FRAMES = {
     "empty method": (envelope(1, 1, b""), 501),
     "cut method": (envelope(1, 1, b"\0\x32\0\x0a\0\0\x05ab"), 501),
     "cut publish": (envelope(1, 1, b"\0\x3c\0\x28\0\0\x05ab"), 501),
-    "name not UTF-8": (envelope(1, 1, b"\0\x3c\0\x28\0\0\x00\x02\xff\xfe\0"), 502),
+    "name not UTF-8": (envelope(1, 1, b"\0\x3c\0\x28\0\0\x00\x02\xff\xfe\0"), 501),
     "unknown method": (envelope(1, 1, b"\0\x63\0\x63"), 540),
     "header out of place": (envelope(2, 1, b"\0\x3c" + bytes(12)), 505),
     "body out of place": (envelope(3, 1, b"body"), 505),
     "content on channel 0": (envelope(3, 0, b"body"), 505),
     "channel never opened": (frame.marshal(Basic.Get(queue="good"), 9), 504),
     "channel opened twice": (frame.marshal(Channel.Open(), 1), 504),
-    "channel above the limit": (frame.marshal(Channel.Open(), 2048), 530),
-    "queue method on channel 0": (frame.marshal(Queue.Declare(queue="q"), 0), 503),
+    "queue method on channel 0": (frame.marshal(Queue.Declare(queue="q"), 0), 504),
     "connection method on a channel": (frame.marshal(Connection.Open(), 1), 503),
     "method instead of a header": (PUBLISH + frame.marshal(Basic.Get(queue="good"), 1), 505),
     "body instead of a header": (PUBLISH + envelope(3, 1, b"body"), 505),
     "header of another class": (PUBLISH + envelope(2, 1, b"\0\x0a" + bytes(12)), 505),
     "cut header": (PUBLISH + envelope(2, 1, b"\0\x3c" + bytes(9)), 501),
-    "unknown property": (PUBLISH + envelope(2, 1, b"\0\x3c" + bytes(10) + b"\0\x02"), 501),
+    "unknown property": (PUBLISH + envelope(2, 1, b"\0\x3c" + bytes(10) + b"\0\x02"), 541),
     "cut property": (PUBLISH + envelope(2, 1, b"\0\x3c" + bytes(10) + b"\x80\0\x09abc"), 501),
     "longer than announced": (
         PUBLISH + frame.marshal(header.ContentHeader(0, 3), 1) + envelope(3, 1, b"body"),
@@ -276,24 +275,20 @@ def test_the_close_names_the_method_that_caused_it(raw: Raw) -> None:
     """Class and method are those of the frame that was refused."""
     raw.log_in()
     raw.open_channel()
-    raw.send((1, Tx.Select()))
+    raw.send((1, Basic.Recover(requeue=False)))
     close = raw.expect(Connection.Close)
-    assert (close.reply_code, close.class_id, close.method_id) == (540, 90, 10)
+    assert (close.reply_code, close.class_id, close.method_id) == (540, 60, 110)
 
 
 UNSUPPORTED = [
     (Channel.Flow(active=False), 540),
-    (Exchange.Bind(destination="a", source="b"), 540),
-    (Exchange.Declare(exchange="h", exchange_type="headers"), 540),
-    (Exchange.Declare(exchange="i", internal=True), 540),
     (Basic.Qos(prefetch_size=1), 540),
-    (Basic.Consume(queue="q", no_local=True), 540),
     (Basic.Publish(immediate=True), 540),
     (Basic.Recover(requeue=False), 540),
-    (Tx.Commit(), 540),
-    (Queue.Declare(queue="q", arguments={"x-message-ttl": 1}), 406),
-    (Exchange.Declare(exchange="e", arguments={"alternate-exchange": "x"}), 406),
-    (Basic.Consume(queue="q", arguments={"x-priority": 1}), 406),
+    (Queue.Declare(queue="new", arguments={"x-invented": 1}), 406),
+    (Queue.Declare(queue="new", arguments={"x-cancel-on-ha-failover": True}), 406),
+    (Exchange.Declare(exchange="e", arguments={"x-invented": 1}), 406),
+    (Basic.Consume(queue="q", arguments={"x-invented": 1}), 406),
 ]
 
 
@@ -316,22 +311,23 @@ def test_what_is_not_supported_is_refused(raw: Raw, method: Any, code: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("properties", "kind", "code"),
+    "properties",
     [
-        (Basic.Properties(expiration="1000"), Connection.Close, 540),
-        (Basic.Properties(headers={"CC": ["other"]}), Connection.Close, 540),
-        (Basic.Properties(user_id="somebody"), Channel.Close, 406),
+        Basic.Properties(expiration="soon"),
+        Basic.Properties(headers={"CC": "other"}),
+        Basic.Properties(headers={"BCC": 1}),
+        Basic.Properties(user_id="somebody"),
     ],
 )
 def test_properties_that_cannot_be_honoured_are_refused(
-    raw: Raw, properties: Basic.Properties, kind: type, code: int
+    raw: Raw, properties: Basic.Properties
 ) -> None:
     """A message that asks for more than it would get is not accepted."""
     raw.log_in()
     raw.open_channel()
-    raw.send((1, Basic.Publish(routing_key="good")), (1, header.ContentHeader(0, 1, properties)))
-    close = raw.expect(kind)
-    assert (close.reply_code, close.class_id, close.method_id) == (code, 60, 40)
+    raw.send((1, Basic.Publish(routing_key="good")), (1, header.ContentHeader(0, 0, properties)))
+    close = raw.expect(Channel.Close)
+    assert (close.reply_code, close.class_id, close.method_id) == (406, 60, 40)
 
 
 def test_a_message_above_16_mib_closes_the_channel(raw: Raw) -> None:
@@ -581,7 +577,7 @@ def test_noise_closes_its_connection_alone(  # fixtures and drawn values
         raw.socket.shutdown(socket.SHUT_WR)
         for value in raw.rest():
             if isinstance(value, commands.Connection.Close):
-                assert value.reply_code in (403, 501, 502, 503, 504, 505, 530, 540)
+                assert value.reply_code in (403, 501, 503, 504, 505, 530, 540, 541)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert list(loop.log) == []
     good()

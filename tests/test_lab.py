@@ -519,6 +519,30 @@ def test_queue(lab: Lab) -> None:
     assert publish_and_get(queue.url) == b"one"
 
 
+def test_queue_survives_a_kill(lab: Lab) -> None:
+    """What is durable is there after kill and restart; a queue served anew starts empty."""
+
+    async def declare() -> None:
+        async with await aio_pika.connect(queue.url, timeout=20) as connection:
+            channel = await connection.channel()
+            await channel.declare_queue("kept", durable=True)
+            await channel.declare_queue("lost")
+
+    queue = lab.serve_queue()
+    port = port_of(queue)
+    asyncio.run(declare())
+    queue.kill()
+    assert not queue.running
+    assert is_free(port)
+    assert (queue.stats.queues, queue.timeline["kept"][-1].ready) == ({}, 0)
+    for _ in range(2):
+        queue.restart()
+        assert queue.running
+        assert port_of(queue) == port
+        assert list(queue.stats.queues) == ["kept"]
+    assert lab.serve_queue().stats.queues == {}
+
+
 def test_queue_password_is_the_labs_own() -> None:
     """Two labs have two passwords, and neither is in the repr."""
     urls = []
@@ -541,9 +565,9 @@ def test_outside_engines_are_used_not_started(lab: Lab, monkeypatch: pytest.Monk
     targets = (queue.target, etcd.target, objects.target)
     assert targets == ("192.0.2.1:5672", "192.0.2.2:2379", "192.0.2.4:443")
     assert etcd.targets == ("192.0.2.2:2379", "192.0.2.3:2379")
-    for service in (queue, etcd, objects):
+    for stop in (queue.stop, queue.kill, queue.restart, etcd.stop, objects.stop):
         with pytest.raises(LabError, match=r"lab\.proxy"):
-            service.stop()
+            stop()
     assert "secret" not in repr(lab)
 
 

@@ -26,7 +26,9 @@ def course(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [(), ("lab",), ("doctor",), ("progress",), ("reset",)])
+@pytest.mark.parametrize(
+    "command", [(), ("lab",), ("doctor",), ("progress",), ("reset",), ("broker",)]
+)
 def test_every_command_has_help(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

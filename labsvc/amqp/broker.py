@@ -1,25 +1,50 @@
-"""The broker: listens, stops, and tells what it holds."""
+"""The broker: listens, stops, is killed and recovers, and tells what it holds."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from dataclasses import dataclass
+import sqlite3
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from labsvc.amqp.clock import LoopClock
 from labsvc.amqp.connection import FAREWELL_SECONDS, Connection
+from labsvc.amqp.journal import FORGETFUL
+from labsvc.amqp.lasting import Lasting
+from labsvc.amqp.memory import Memory
+from labsvc.amqp.recovery import recover
+from labsvc.amqp.store import Store
 from labsvc.amqp.stream import Outbox
-from labsvc.amqp.vhost import VHost
+from labsvc.amqp.timeline import SAMPLE_SECONDS, Depth, Timeline
+from labsvc.amqp.vhost import Counters, VHost
 from labsvc.errors import LabError, PortInUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from labsvc.amqp.clock import Timer
+    from labsvc.amqp.queue import Queue
+
+MEMORY_LIMIT = 512 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """One queue: messages that wait, messages handed out and not yet acked, consumers."""
+    """One queue: messages that wait, messages handed out and not yet acked, consumers.
+
+    `arriving` and `leaving` are messages per second, over the last second: published to
+    the queue, and gone from it (acked, taken without ack, expired, dropped).
+    """
 
     ready: int
     unacked: int
     consumers: int
+    arriving: float = field(default=0.0, compare=False)
+    leaving: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +66,72 @@ class BrokerStats:
 
 
 class Broker:
-    """A broker with one user and one virtual host, `/`.
+    """A broker with one user.
 
-    `start` and `stop` are awaited on the loop that carries it. Everything is in memory:
-    each start begins with no queues. `stats` may be read from any thread.
+    `start`, `stop`, `kill` and `restart` are awaited on the loop that carries it. `stats` and
+    `timeline` may be read from any thread.
+
+    Args:
+        user: who may log in.
+        password: with what.
+        data: the folder for what is durable; one broker at a time can use it. None: each
+            start begins with no queues.
+        memory_limit: bytes of messages, `memory.MESSAGE_OVERHEAD` each beside their bodies;
+            publishers beyond it have to wait.
+        vhosts: the names of its virtual hosts. In `stats` and `timeline`, a queue of another
+            than `/` has its virtual host before its name: "blue/orders".
+
     """
 
-    def __init__(self, user: str, password: str) -> None:
+    def __init__(
+        self,
+        user: str,
+        password: str,
+        data: Path | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+        vhosts: Sequence[str] = ("/",),
+    ) -> None:
         self.user = user
         self.password = password
-        self._vhost = VHost()
-        self._outbox = Outbox()
+        self._data = data
+        self._memory_limit = memory_limit
+        self._names = tuple(vhosts)
+        self._timeline = Timeline()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._address = ("127.0.0.1", 0)
+        self._prepare(None)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen, on a free port if `port` is 0; return the port.
+        """Recover what is durable and listen, on a free port if `port` is 0; return the port.
 
         Raises:
-            LabError: it is started already.
+            LabError: it is started already, or its data cannot be used.
             PortInUseError: another program listens on this port.
 
         """
         if self._server is not None:
             msg = f"this broker listens on {self.url} already; await stop() before starting again"
             raise LabError(msg)
-        self._vhost = VHost()
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._connection, host, port)
+            server = await loop.create_server(self._connection, host, port, start_serving=False)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             msg = f"another program listens on {host}:{port}; use port=0 for a free port"
             raise PortInUseError(msg) from error
-        self._address = self._server.sockets[0].getsockname()[:2]
+        try:
+            self._prepare(None if self._data is None else Store(self._data))
+        except BaseException:
+            server.close()
+            if self._store is not None:
+                self._store.close()
+            raise
+        self._server = server
+        self._address = server.sockets[0].getsockname()[:2]
+        self._sample()
+        await server.start_serving()
         return self.port
 
     async def stop(self) -> None:
@@ -92,6 +147,37 @@ class Broker:
             connection.abort()
         await self._all_closed()
         await server.wait_closed()
+        if self._store is not None:
+            with suppress(sqlite3.Error):  # nobody was told that it is stored
+                self._store.settle(self._queues().values())
+        self._end()
+
+    async def kill(self) -> None:
+        """End as if the process had been killed: what is not stored is lost. Idempotent.
+
+        The sockets are reset without a word. `restart` recovers from the data.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        self._end()
+        for connection in list(self._connections):
+            connection.reset()
+        await self._all_closed()
+        await server.wait_closed()
+        self._prepare(None)
+        self._timeline.sample({})
+
+    async def restart(self) -> None:
+        """Start again on the same port, from the data; stop first, if it is running.
+
+        Raises:
+            PortInUseError: another program has taken the port meanwhile.
+
+        """
+        await self.stop()
+        await self.start(*self._address)
 
     @property
     def port(self) -> int:
@@ -107,24 +193,70 @@ class Broker:
     @property
     def stats(self) -> BrokerStats:
         """A snapshot of what the broker holds and has counted."""
-        counters = self._vhost.counters
+        counters = self._counters
         connections = tuple(self._connections)
+        rates = self._timeline.rates()
         return BrokerStats(
             connections=len(connections),
-            channels=sum(len(connection.channels) for connection in connections),
+            channels=sum(len(connection.channels or ()) for connection in connections),
             published=counters.published,
             confirmed=counters.confirmed,
             delivered=counters.delivered,
             acked=counters.acked,
             redelivered=counters.redelivered,
             queues={
-                queue.name: QueueStats(len(queue), queue.unacked, len(queue.consumers))
-                for queue in tuple(self._vhost.queues.values())
+                name: QueueStats(
+                    len(queue), queue.unacked, len(queue.consumers), *rates.get(name, ())
+                )
+                for name, queue in self._queues().items()
             },
         )
 
+    @property
+    def timeline(self) -> dict[str, list[Depth]]:
+        """How deep each queue was, and when; a depth holds until the next one.
+
+        Sampled every 50 ms, and kept over `kill` and `restart`.
+        """
+        return self._timeline.depths()
+
+    def _prepare(self, store: Store | None) -> None:
+        """Make what one run of the broker needs, from what the store has."""
+        self._store = store
+        self._outbox = Outbox(store)
+        self._clock = _TurnClock(self._outbox)
+        self._memory = Memory(self._memory_limit)
+        self._counters = Counters()
+        self._vhosts = {name: self._vhost(name) for name in self._names}
+        self._timeline.restart()
+
+    def _end(self) -> None:
+        """Close the store; nothing that happens from now on is stored."""
+        self._timeline.sample(self._queues())
+        self._clock.stop()
+        for queue in self._queues().values():
+            queue.stop()
+        self._sampling.cancel()
+        if self._store is not None:
+            self._store.close()
+
+    def _vhost(self, name: str) -> VHost:
+        store = self._store
+        journal = FORGETFUL if store is None else Lasting(store, name)
+        vhost = VHost(name, self._clock, journal, self._memory, self._counters)
+        if store is not None:
+            recover(vhost, store)
+        return vhost
+
+    def _queues(self) -> dict[str, Queue]:
+        return {
+            queue.name if vhost.name == "/" else f"{vhost.name}/{queue.name}": queue
+            for vhost in self._vhosts.values()
+            for queue in tuple(vhost.queues.values())
+        }
+
     def _connection(self) -> Connection:
-        connection = Connection(self._vhost, self._outbox, self.user, self.password)
+        connection = Connection(self._vhosts, self._outbox, self.user, self.password)
         self._connections.add(connection)
         connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
         return connection
@@ -133,3 +265,29 @@ class Broker:
         if self._connections:
             closed = [connection.closed for connection in self._connections]
             await asyncio.wait(closed, timeout=2 * FAREWELL_SECONDS)
+
+    def _sample(self) -> None:
+        self._timeline.sample(self._queues())
+        self._sampling = asyncio.get_running_loop().call_later(SAMPLE_SECONDS, self._sample)
+
+
+class _TurnClock(LoopClock):
+    """What happens in time is a turn of its own: its changes are stored, then written."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Let nothing happen any more."""
+        self._stopped = True
+
+    def call_at(self, when: float, act: Callable[[], None]) -> Timer:
+        """Call `act` once, at a time or soon after it."""
+
+        def turn() -> None:
+            if not self._stopped:
+                act()
+                self._outbox.flush()
+
+        return super().call_at(when, turn)

@@ -1,13 +1,11 @@
-"""The consuming half of a channel: subscriptions, and what was handed out to them."""
+"""A consumer: what basic.consume makes, and how messages reach it."""
 
 from __future__ import annotations
 
-from itertools import takewhile
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from labsvc.amqp import wire
-from labsvc.amqp.errors import ReplyCode, SoftError
 
 if TYPE_CHECKING:
     from labsvc.amqp.channel import Channel
@@ -16,76 +14,6 @@ if TYPE_CHECKING:
 _DELIVER_INDEX = b"\x00\x3c\x00\x3c"
 _ENVELOPE = Struct(">BHI")
 _TAG = Struct(">Q?")
-
-
-class Delivery:
-    """A message that was handed out and waits for its ack."""
-
-    __slots__ = ("consumer", "entry", "queue")
-
-    def __init__(self, entry: Entry, queue: Queue, consumer: Consumer | None) -> None:
-        self.entry = entry
-        self.queue = queue
-        self.consumer = consumer  # None: basic.get, to which prefetch does not apply
-
-
-class Unacked:
-    """The deliveries of one channel that wait for an answer, by delivery tag.
-
-    `prefetched` counts those that prefetch limits.
-    """
-
-    def __init__(self) -> None:
-        self.prefetched = 0
-        self._last_tag = 0
-        self._waiting: dict[int, Delivery] = {}  # oldest first
-
-    def __len__(self) -> int:
-        """Return how many deliveries wait."""
-        return len(self._waiting)
-
-    def next_tag(self) -> int:
-        """Return a tag for a delivery that needs no answer."""
-        self._last_tag += 1
-        return self._last_tag
-
-    def add(self, entry: Entry, queue: Queue, consumer: Consumer | None) -> int:
-        """Note a delivery; return its tag."""
-        self._last_tag += 1
-        self._waiting[self._last_tag] = Delivery(entry, queue, consumer)
-        if consumer is not None:
-            consumer.unacked += 1
-            self.prefetched += 1
-        return self._last_tag
-
-    def answered(self, tag: int, *, multiple: bool) -> list[Delivery]:
-        """Remove the deliveries that an answer speaks of: one, or all up to a tag (0: all).
-
-        Raises:
-            SoftError: 406, there is none.
-
-        """
-        if not multiple:
-            tags = [tag] if tag in self._waiting else []
-        elif tag:
-            tags = list(takewhile(lambda old: old <= tag, self._waiting))
-        else:
-            return self.drain()
-        if not tags:
-            text = f"unknown delivery tag {tag}"
-            raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
-        return [self._remove(old) for old in tags]
-
-    def drain(self) -> list[Delivery]:
-        """Remove all deliveries."""
-        return [self._remove(old) for old in list(self._waiting)]
-
-    def _remove(self, tag: int) -> Delivery:
-        delivery = self._waiting.pop(tag)
-        if delivery.consumer is not None:
-            delivery.consumer.unacked -= 1
-            self.prefetched -= 1
-        return delivery
 
 
 class Consumer:
@@ -98,6 +26,7 @@ class Consumer:
         no_ack: a message counts as acked once it is sent; prefetch does not apply.
         exclusive: the only consumer of its queue.
         prefetch: how many messages it may have unacked, 0 for any number.
+        priority: a consumer of a higher one is asked first.
 
     """
 
@@ -110,12 +39,14 @@ class Consumer:
         no_ack: bool,
         exclusive: bool,
         prefetch: int,
+        priority: int = 0,
     ) -> None:
         self.channel = channel
         self.queue = queue
         self.tag = tag
         self.no_ack = no_ack
         self.exclusive = exclusive
+        self.priority = priority
         self.parked = False
         self.unacked = 0
         self._prefetch = 0 if no_ack else prefetch
@@ -138,7 +69,9 @@ class Consumer:
         else:
             tag = channel.unacked.add(entry, self.queue, self)
         channel.vhost.counters.handed_out(redelivered=entry.redelivered)
-        message, start, number = entry.message, self._start, channel.number
+        # RabbitMQ shows a consumer no count of 0; only basic.get does.
+        message = entry.counted() if entry.deliveries else entry.message
+        start, number = self._start, channel.number
         connection = channel.connection
         connection.send(
             b"".join(

@@ -49,4 +49,8 @@ class SoftError(AmqpError):
 
 
 class HardError(AmqpError):
-    """Closes the whole connection."""
+    """Closes the whole connection. `blames_method`: the close names the method at hand."""
+
+    def __init__(self, code: ReplyCode, text: str, *, blames_method: bool = True) -> None:
+        super().__init__(code, text)
+        self.blames_method = blames_method

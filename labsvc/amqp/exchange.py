@@ -1,16 +1,26 @@
-"""Exchanges: from a routing key to queues (AMQP 0-9-1, section 3.1.3). No socket, no clock."""
+"""One exchange: from a routing key or headers to queues and other exchanges.
+
+AMQP 0-9-1, section 3.1.3; exchange to exchange bindings and alternate exchanges as RabbitMQ
+has them. No socket, no clock.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from labsvc.amqp.matching import check_headers_binding, headers_match, topic_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from labsvc.amqp.queue import Queue
 
-KINDS = ("direct", "fanout", "topic")
-CACHED_KEYS = 4096
+KINDS = ("direct", "fanout", "headers", "topic")
+ALTERNATE = "alternate-exchange"
+
+_NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
 class Exchange:
@@ -18,77 +28,90 @@ class Exchange:
 
     Args:
         name: unique in its virtual host.
-        kind: "direct" (key equal), "fanout" (any key) or "topic" (`topic_matches`).
+        kind: "direct" (key equal), "fanout" (always), "topic" (`topic_matches`) or
+            "headers" (`headers_match`).
         durable: declared so.
         auto_delete: to be deleted when its last binding has gone.
+        internal: no client may publish to it; other exchanges do.
+        arguments: as declared. `alternate-exchange` takes what matches no binding.
 
     """
 
     def __init__(
-        self, name: str, kind: str, *, durable: bool = False, auto_delete: bool = False
+        self,
+        name: str,
+        kind: str,
+        *,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Mapping[str, Any] = _NO_ARGUMENTS,
     ) -> None:
         self.name = name
         self.kind = kind
         self.durable = durable
         self.auto_delete = auto_delete
-        self.bindings: dict[str, dict[str, Queue]] = {}  # key -> queue name -> queue
-        self._routes: dict[str, tuple[Queue, ...]] = {}  # what `route` found before
+        self.internal = internal
+        self.arguments = arguments
+        self.alternate: str | None = None
+        if ALTERNATE in arguments:
+            self.alternate = arguments[ALTERNATE].decode(errors="replace")
+        self.incoming: set[Binding] = set()  # from other exchanges to this one
+        self._bindings: dict[str, dict[Binding, None]] = {}  # by key, in order
 
-    def bind(self, queue: Queue, key: str) -> None:
-        """Bind a queue; binding it again with the same key changes nothing."""
-        self.bindings.setdefault(key, {})[queue.name] = queue
-        self._routes.clear()
+    def __len__(self) -> int:
+        """Return the number of bindings that lead away from it."""
+        return sum(map(len, self._bindings.values()))
 
-    def unbind(self, queue: Queue, key: str) -> None:
-        """Remove a binding; one that does not exist is no error (as in RabbitMQ)."""
-        queues = self.bindings.get(key, {})
-        if queues.pop(queue.name, None) is not None and not queues:
-            del self.bindings[key]
-        self._routes.clear()
+    def bindings(self) -> list[Binding]:
+        """Return the bindings that lead away from it."""
+        return list(chain.from_iterable(self._bindings.values()))
 
-    def route(self, key: str) -> tuple[Queue, ...]:
-        """Return the queues that a message with this routing key goes to, each once."""
-        found = self._routes.get(key)
-        if found is None:
-            if len(self._routes) >= CACHED_KEYS:
-                self._routes.clear()
-            found = self._routes[key] = tuple(self._matching(key))
-        return found
+    def add(self, binding: Binding) -> None:
+        """Add a binding; an equal one stays as it is.
 
-    def _matching(self, key: str) -> Iterable[Queue]:
+        Raises:
+            SoftError: 406, this is a headers exchange and `x-match` is wrong.
+
+        """
+        if self.kind == "headers":
+            check_headers_binding(binding.arguments)
+        self._bindings.setdefault(binding.key, {})[binding] = None
+
+    def remove(self, binding: Binding) -> None:
+        """Remove a binding that it has."""
+        same_key = self._bindings[binding.key]
+        del same_key[binding]
+        if not same_key:
+            del self._bindings[binding.key]
+
+    def matching(self, key: str, headers: Mapping[str, Any]) -> Iterable[Binding]:
+        """Return the bindings that match a message."""
         if self.kind == "direct":
-            return self.bindings.get(key, {}).values()
-        matching = (
-            queues
-            for pattern, queues in self.bindings.items()
-            if self.kind == "fanout" or topic_matches(pattern, key)
-        )
-        return {name: queue for queues in matching for name, queue in queues.items()}.values()
+            return self._bindings.get(key, {})
+        if self.kind == "topic":
+            found = (
+                same for pattern, same in self._bindings.items() if topic_matches(pattern, key)
+            )
+            return chain.from_iterable(found)
+        if self.kind == "headers":
+            return [one for one in self.bindings() if headers_match(one.arguments, headers)]
+        return self.bindings()
 
 
-def topic_matches(pattern: str, key: str) -> bool:
-    """Whether a topic pattern matches a routing key.
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """From the exchange `source` to a queue or another exchange.
 
-    Both are words between dots; an empty string has no words. `*` stands for exactly one
-    word, `#` for any number of words, none included.
+    Two bindings are equal if source, destination, key and arguments are: each is added,
+    and removed, on its own.
     """
-    wanted = pattern.split(".") if pattern else []
-    reached = _past_hashes({0}, wanted)  # how much of the pattern the words so far may use
-    for word in key.split(".") if key else []:
-        reached = {
-            place if wanted[place] == "#" else place + 1
-            for place in reached
-            if place < len(wanted) and wanted[place] in ("#", "*", word)
-        }
-        reached = _past_hashes(reached, wanted)
-    return len(wanted) in reached
 
+    source: str
+    destination: Queue | Exchange
+    key: str
+    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    _identity: str = field(init=False, repr=False)
 
-def _past_hashes(places: set[int], wanted: list[str]) -> set[int]:
-    """Add the places behind each `#`, which may stand for no word."""
-    for place in sorted(places):
-        ahead = place
-        while ahead < len(wanted) and wanted[ahead] == "#":
-            ahead += 1
-            places.add(ahead)
-    return places
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_identity", repr(sorted(self.arguments.items())))

@@ -18,7 +18,7 @@ from pamqp.commands import INDEX_MAPPING, Basic
 from labsvc.amqp.errors import HardError, ReplyCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pamqp.base import Frame
 
@@ -33,7 +33,7 @@ class Cursor:
     """A position in a payload. Each method reads one value and moves on.
 
     Raises:
-        HardError: 501, the payload ends too early; 502, its text is not UTF-8.
+        HardError: 501, the payload ends too early, or its text is not UTF-8.
 
     """
 
@@ -63,11 +63,17 @@ class Cursor:
 
     def shortstr(self) -> str:
         """Read a short string: up to 255 bytes of UTF-8."""
+        start = self.at + 1
+        if start > len(self.data):
+            _malformed("it ends inside a number")
+        self.at = start + self.data[self.at]
+        if self.at > len(self.data):
+            _malformed("it ends inside a value")
         try:
-            return self.take(self.number(_OCTET)).decode()
+            return self.data[start : self.at].decode()
         except UnicodeDecodeError as error:
-            text = "a short string is not UTF-8"
-            raise HardError(ReplyCode.SYNTAX_ERROR, text) from error
+            text = "the frame cannot be decoded: a short string is not UTF-8"
+            raise HardError(ReplyCode.FRAME_ERROR, text, blames_method=False) from error
 
     def longstr(self) -> bytes:
         """Read a long string, which is bytes to AMQP."""
@@ -79,7 +85,7 @@ class Cursor:
         end = self._enter()
         while self.at < end:
             name = self.shortstr()
-            table[name] = self._value()
+            table[name] = self.value()
         self._leave(end)
         return table
 
@@ -87,7 +93,7 @@ class Cursor:
         values = []
         end = self._enter()
         while self.at < end:
-            values.append(self._value())
+            values.append(self.value())
         self._leave(end)
         return values
 
@@ -103,7 +109,8 @@ class Cursor:
         if self.at != end:
             _malformed("a table is longer than its size")
 
-    def _value(self) -> Any:
+    def value(self) -> Any:
+        """Read a value of a table or an array, behind the letter of its type."""
         letter = self.take(1)
         form = _NUMBERS.get(letter)
         if form is not None:
@@ -174,7 +181,7 @@ def decode_method(payload: bytes) -> Frame:
     """Decode a method frame into the pamqp command of that class and method.
 
     Raises:
-        HardError: 540, no such method; 501 or 502, its arguments cannot be read.
+        HardError: 540, no such method; 501, its arguments cannot be read.
 
     """
     index = method_index(payload)
@@ -215,7 +222,8 @@ def decode_content_header(payload: bytes) -> ContentHeader:
     """Decode a content header, in full, so that no consumer gets one that is malformed.
 
     Raises:
-        HardError: 501 or 502, it cannot be read; 505, it is not of class basic.
+        HardError: 501, it cannot be read; 505, it is not of class basic; 541, it has unknown
+            properties.
 
     """
     try:
@@ -226,17 +234,24 @@ def decode_content_header(payload: bytes) -> ContentHeader:
         text = f"expected a content header of class {BASIC_CLASS}, got class {class_id}"
         raise HardError(ReplyCode.UNEXPECTED_FRAME, text)
     cursor = Cursor(payload, _CONTENT.size)
-    properties = {name: read(cursor) for name, read in _properties(flags)}
+    properties = {name: read(cursor) for name, read in properties_of(flags)}
     if cursor.at != len(payload):
         _malformed("bytes are left over after the last property")
     return ContentHeader(body_size, properties)
 
 
 @lru_cache(maxsize=256)
-def _properties(flags: int) -> list[tuple[str, Callable[[Cursor], Any]]]:
+def properties_of(flags: int) -> list[tuple[str, Callable[[Cursor], Any]]]:
+    """Return the properties of a content header in order, each with how to read it.
+
+    Raises:
+        HardError: 501, the flags name an unknown property.
+
+    """
     known = Basic.Properties.flags
     if flags & ~sum(known.values()):
-        _malformed(f"property flags {flags:#06x} name unknown properties")
+        text = f"property flags {flags:#06x} name unknown properties"
+        raise HardError(ReplyCode.INTERNAL_ERROR, text, blames_method=False)  # as RabbitMQ
     return [
         (name, _ARGUMENTS[Basic.Properties.amqp_type(name)])
         for name, flag in known.items()
@@ -247,3 +262,44 @@ def _properties(flags: int) -> list[tuple[str, Callable[[Cursor], Any]]]:
 def _malformed(why: str) -> NoReturn:
     text = f"the frame cannot be decoded: {why}"
     raise HardError(ReplyCode.FRAME_ERROR, text)
+
+
+def pack_table(table: Mapping[str, Any]) -> bytes:
+    """Return a field table as bytes, from the values that `Cursor.table` reads.
+
+    Numbers come back equal, though perhaps not in the size they were sent in.
+    """
+    packed = b"".join(_named(name, value) for name, value in table.items())
+    return _LONG.pack(len(packed)) + packed
+
+
+def _named(name: str, value: Any) -> bytes:
+    data = name.encode()
+    return _OCTET.pack(len(data)) + data + _packed(value)
+
+
+def _packed(value: Any) -> bytes:
+    return _PACKERS[type(value)](value)
+
+
+def _packed_integer(value: int) -> bytes:
+    fits = -(1 << 31) <= value < 1 << 31
+    letter = b"I" if fits else b"l" if value < 1 << 63 else b"T"
+    return letter + _NUMBERS[letter].pack(value)
+
+
+def _packed_array(values: list[Any]) -> bytes:
+    packed = b"".join(map(_packed, values))
+    return b"A" + _LONG.pack(len(packed)) + packed
+
+
+_PACKERS: dict[type, Callable[[Any], bytes]] = {
+    bool: lambda value: b"t" + _NUMBERS[b"t"].pack(value),
+    int: _packed_integer,
+    float: lambda value: b"d" + _NUMBERS[b"d"].pack(value),
+    bytes: lambda value: b"S" + _LONG.pack(len(value)) + value,
+    type(None): lambda _: b"V",
+    dict: lambda value: b"F" + pack_table(value),
+    list: _packed_array,
+    tuple: lambda value: b"D" + _OCTET.pack(value[0]) + _NUMBERS[b"I"].pack(value[1]),
+}

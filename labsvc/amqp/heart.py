@@ -39,7 +39,8 @@ class Heart:
 
     def _tick(self, interval: float) -> None:
         connection = self._connection
-        self._missed = 0 if connection.heard else self._missed + 1
+        listening = not connection.blocked
+        self._missed = self._missed + 1 if listening and not connection.heard else 0
         if self._missed >= MISSED_TICKS:
             connection.abort()
             return

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 from pamqp.commands import Basic
 
 from labsvc.amqp import wire
+from labsvc.amqp.content import message_of
 from labsvc.amqp.errors import HardError, ReplyCode, SoftError
 from labsvc.amqp.fields import decode_content_header
-from labsvc.amqp.message import Message
+from labsvc.amqp.tx import Publish
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from labsvc.amqp.channel import Channel
+    from labsvc.amqp.message import Message
+    from labsvc.amqp.queue import Queue
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes; RabbitMQ's default since 4.0
 PUBLISH_INDEX = Basic.Publish.index
@@ -21,7 +26,6 @@ PUBLISH_INDEX = Basic.Publish.index
 _RETURN = Struct(">IH")
 _EXCHANGE_AT = 6  # behind the index and two reserved bytes
 _MANDATORY, _IMMEDIATE = 1, 2
-_CARBON_COPIES = ("CC", "BCC")
 
 
 class Publisher:
@@ -40,16 +44,18 @@ class Publisher:
         self._route = b""
         self._mandatory = False
         self._header = b""
+        self._properties: dict[str, Any] = {}
         self._missing = 0  # bytes of body to come
         self._body: list[bytes] = []
         self._published = 0  # since confirm.select: the tag of the last publish
         self._confirmed = 0
+        self._rejected: list[int] = []  # tags, of those not confirmed
 
     def method(self, payload: bytes) -> None:
         """Handle basic.publish.
 
         Raises:
-            HardError: 501 or 502, it cannot be decoded; 540, `immediate` (as in RabbitMQ).
+            HardError: 501, it cannot be decoded; 540, `immediate` (as in RabbitMQ).
 
         """
         try:
@@ -62,8 +68,8 @@ class Publisher:
             text = "the frame cannot be decoded: basic.publish is cut short"
             raise HardError(ReplyCode.FRAME_ERROR, text) from error
         except UnicodeDecodeError as error:
-            text = "exchange or routing key is not UTF-8"
-            raise HardError(ReplyCode.SYNTAX_ERROR, text) from error
+            text = "the frame cannot be decoded: exchange or routing key is not UTF-8"
+            raise HardError(ReplyCode.FRAME_ERROR, text, blames_method=False) from error
         if flags_at + 1 != len(payload) or flags > _MANDATORY | _IMMEDIATE:
             text = "the frame cannot be decoded: basic.publish does not end with its two bits"
             raise HardError(ReplyCode.FRAME_ERROR, text)
@@ -78,16 +84,14 @@ class Publisher:
         """Handle a content header.
 
         Raises:
-            SoftError: 406, the message is too large or names another user.
-            HardError: 505, no header is due; 501 or 502, it cannot be decoded; 540, it
-                asks for what is not supported.
+            SoftError: as `body`, if there is none; 406, the message is too large.
+            HardError: 505, no header is due; 501 or 541, it cannot be decoded.
 
         """
         if not self.due or self._header:
             text = "expected a method frame, got a content header instead"
             raise HardError(ReplyCode.UNEXPECTED_FRAME, text)
-        size, properties = decode_content_header(payload)
-        self._check(properties)
+        size, self._properties = decode_content_header(payload)
         if size > MAX_MESSAGE:
             text = f"message size {size} is larger than configured max size {MAX_MESSAGE}"
             raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
@@ -100,7 +104,8 @@ class Publisher:
         """Handle a part of a message body.
 
         Raises:
-            SoftError: 404, no such exchange.
+            SoftError: 403, the exchange is internal; 404, there is no such exchange; 406, a
+                property is wrong or names another user.
             HardError: 505, no body is due; 501, it is longer than announced.
 
         """
@@ -120,41 +125,61 @@ class Publisher:
             self._publish(payload)
 
     def send_confirms(self) -> None:
-        """Confirm everything published so far, in one frame."""
-        channel = self._channel
-        count = self._published - self._confirmed
-        channel.vhost.counters.confirmed += count
-        self._confirmed = self._published
-        channel.connection.send(wire.ack(channel.number, self._published, multiple=count > 1))
+        """Answer everything published so far: in one frame, unless some was rejected."""
+        if self._rejected:
+            self._send_nacks()
+        self._confirm(self._published)
 
-    def _check(self, properties: dict[str, Any]) -> None:
-        user, right = properties.get("user_id"), self._channel.connection.user
+    def deliver(self, message: Message, queues: Sequence[Queue], *, mandatory: bool) -> bool:
+        """Put a message into queues, or return it; return whether all of them took it."""
+        channel = self._channel
+        vhost = channel.vhost
+        vhost.counters.published += 1
+        if mandatory and not queues:
+            self._return(message)
+        taken = True
+        for queue in queues:
+            taken &= queue.publish(message)
+        vhost.memory.published(channel.connection)
+        return taken
+
+    def _publish(self, body: bytes) -> None:
+        properties = self._properties
+        message = message_of(self._route, self._header, body, properties)
+        self.due, self._header, self._body = False, b"", []
+        channel = self._channel
+        queues = channel.vhost.exchanges.router.publish(
+            self._exchange, (self._key, *message.copies), properties.get("headers") or {}
+        )
+        user, right = properties.get("user_id"), channel.connection.user
         if user not in (None, right):
             text = f"user_id property set to '{user}' but authenticated user was '{right}'"
             raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
-        if "expiration" in properties:
-            text = "message property expiration"
-            raise HardError(ReplyCode.NOT_IMPLEMENTED, text)
-        headers = properties.get("headers")
-        if headers and any(name in headers for name in _CARBON_COPIES):
-            text = "message headers CC and BCC"
-            raise HardError(ReplyCode.NOT_IMPLEMENTED, text)
-
-    def _publish(self, body: bytes) -> None:
-        message = Message(self._route, self._header, body)
-        self.due, self._header, self._body = False, b"", []
-        channel = self._channel
-        queues = channel.vhost.route(self._exchange, self._key)
-        channel.vhost.counters.published += 1
-        if not queues and self._mandatory:
-            self._return(message)
-        for queue in queues:
-            queue.push(message)
-            queue.dispatch()
+        if channel.transaction is not None:
+            channel.transaction.publishes.append(Publish(message, queues, self._mandatory))
+            return
+        taken = self.deliver(message, queues, mandatory=self._mandatory)
         if self.confirming:
             if self._published == self._confirmed:
                 channel.connection.confirm_soon(self)
             self._published += 1
+            if not taken:
+                self._rejected.append(self._published)
+
+    def _send_nacks(self) -> None:
+        for tag in self._rejected:
+            self._confirm(tag - 1)
+            self._confirmed = tag
+            self._channel.connection.send(wire.nack(self._channel.number, tag))
+        self._rejected.clear()
+
+    def _confirm(self, tag: int) -> None:
+        """Confirm up to a tag, in one frame."""
+        count = tag - self._confirmed
+        if count:
+            self._confirmed = tag
+            self._channel.vhost.counters.confirmed += count
+            self._channel.connection.send(wire.ack(self._channel.number, tag, multiple=count > 1))
 
     def _return(self, message: Message) -> None:
         reason = _RETURN.pack(Basic.Return.index, ReplyCode.NO_ROUTE)

@@ -1,39 +1,73 @@
-"""A queue: messages in order, and consumers that take turns. No socket, no clock.
+"""A queue: messages in order, and consumers that take turns. No socket, no loop.
 
 Order is by position, a number that a message gets when it is published to the queue. A
 message that comes back keeps its position, so it is delivered again before all that were
 published after it (RabbitMQ: "requeued to its original position, if possible").
+
+A quorum queue differs as in RabbitMQ 3.10: what comes back goes to the front in the order in
+which it comes; with no delivery limit, what a consumer requeues goes to the end.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
+from labsvc.amqp.arguments import QueueSettings
+from labsvc.amqp.backlog import Backlog
+from labsvc.amqp.clock import LoopClock
 from labsvc.amqp.errors import ReplyCode, SoftError
+from labsvc.amqp.expiry import Alarm, IdleTimer
+from labsvc.amqp.headers import long, with_header
+from labsvc.amqp.journal import FORGETFUL
+from labsvc.amqp.memory import MESSAGE_OVERHEAD, UNLIMITED
+from labsvc.amqp.message import Message
+from labsvc.amqp.turns import Turns
 
 if TYPE_CHECKING:
-    from labsvc.amqp.message import Message
+    from collections.abc import Callable, Iterator
+
+    from labsvc.amqp.clock import Clock
+    from labsvc.amqp.exchange import Binding
+    from labsvc.amqp.journal import Journal
+    from labsvc.amqp.memory import Memory
+
+EXPIRE_AT_ONCE = 1000  # messages; then other work of the loop has its turn
+SOFT_LIMIT = 0.8  # of max-length: a quorum queue that rejected accepts again from here on
+
+_DEFAULTS = QueueSettings()
+_SYSTEM_CLOCK = LoopClock()
 
 
 class Entry:
-    """A message in one queue: its position there, and whether it was delivered before."""
+    """A message in one queue.
 
-    __slots__ = ("message", "position", "redelivered")
+    `position` is its place there, `expires` when it dies (seconds since the epoch) or None.
+    `deliveries` is how often it was handed out in vain, counted in a quorum queue only.
+    """
+
+    __slots__ = ("deliveries", "expires", "message", "position", "redelivered")
 
     def __init__(self, message: Message, position: int) -> None:
         self.message = message
         self.position = position
         self.redelivered = False
+        self.expires: float | None = None
+        self.deliveries = 0
+
+    def counted(self) -> Message:
+        """Return the message as a quorum queue delivers it, with `x-delivery-count`."""
+        message = self.message
+        header = with_header(message.header, "x-delivery-count", long(self.deliveries))
+        return Message(message.route, header, message.body)
 
 
 class Taker(Protocol):
-    """A consumer as its queue sees it. `parked` and `exclusive` are kept for the queue."""
+    """A consumer as its queue sees it. `parked` is kept for the queue."""
 
     parked: bool
     exclusive: bool
     no_ack: bool
+    priority: int
 
     def wants(self) -> bool:
         """Whether it can take a message now: prefetch not used up, socket not full."""
@@ -42,79 +76,281 @@ class Taker(Protocol):
         """Take the message. Must not call the queue."""
 
 
+def _nowhere(_message: Message, _reason: str, _queue: Queue) -> None:
+    """Dead-letter a message to no exchange."""
+
+
+def _keep(_queue: Queue) -> None:
+    """Leave an expired queue as it is."""
+
+
 class Queue:
     """The rules of one queue.
 
     Consumers take turns. One that cannot take a message is parked until `unpark` is
-    called, so that a full queue does not ask it again and again. After `push`, `requeue`,
-    `add` and `unpark` call `dispatch`.
+    called, so that a full queue does not ask it again and again. After `requeue`, `add`,
+    `remove`, `unpark` and `restore` call `dispatch`.
 
     Args:
         name: unique in its virtual host.
+        settings: what its arguments say.
+        vhost: the name of the virtual host, for texts.
         durable: declared so.
         auto_delete: to be deleted when its last consumer has gone.
         owner: the one connection that may use it (an exclusive queue), or None.
+        clock: tells the time and calls back.
+        journal: is told of the persistent messages that enter and leave.
+        memory: counts the bytes of what waits or is unacked.
+        dead_letter: called with a message that died here, the reason ("rejected",
+            "expired", "maxlen" or "delivery_limit") and this queue. May call this queue.
+        expire: called when nobody has used the queue for `settings.expires`: to delete it.
 
     """
 
     def __init__(
         self,
         name: str,
+        settings: QueueSettings = _DEFAULTS,
         *,
+        vhost: str = "/",
         durable: bool = False,
         auto_delete: bool = False,
         owner: object | None = None,
+        clock: Clock = _SYSTEM_CLOCK,
+        journal: Journal = FORGETFUL,
+        memory: Memory = UNLIMITED,
+        dead_letter: Callable[[Message, str, Queue], None] = _nowhere,
+        expire: Callable[[Queue], None] = _keep,
     ) -> None:
         self.name = name
+        self.settings = settings
+        self.title = f"queue '{name}' in vhost '{vhost}'"
         self.durable = durable
         self.auto_delete = auto_delete
         self.owner = owner
+        self.quorum = settings.kind == "quorum"
         self.deleted = False
         self.unacked = 0
         self.consumers: list[Taker] = []
-        self.bindings: set[tuple[str, str]] = set()  # (exchange, routing key), for deletion
-        self._published = 0
-        self._fresh: deque[Entry] = deque()  # never delivered, in order
-        self._returned: list[tuple[int, Entry]] = []  # a heap; all before the fresh ones
-        self._turns: deque[Taker] = deque()  # consumers that are not parked
+        self.active: Taker | None = None  # of a queue with a single active consumer
+        self.incoming: set[Binding] = set()  # kept for its virtual host
+        self.stored_id = 0  # kept for the store
+        self._clock = clock
+        self._journal = journal
+        self._memory = memory
+        self._dead_letter = dead_letter
+        self.published = 0  # the last position that was given
+        self._returned = 0
+        self._backlog = Backlog(settings.max_priority or 0)
+        self._turns = Turns()
+        self._limited = settings.max_length is not None or settings.max_bytes is not None
+        self._rejecting = False
+        self._alarm = Alarm(clock, self.dispatch)
+        self._idle = IdleTimer(clock, settings.expires, self._ring)
+        self._expire = expire
+        self._idle.restart()
 
     def __len__(self) -> int:
         """Return the number of messages that wait to be delivered."""
-        return len(self._fresh) + len(self._returned)
+        return len(self._backlog)
 
-    def push(self, message: Message) -> None:
-        """Append a message."""
-        self._published += 1
-        self._fresh.append(Entry(message, self._published))
+    def waiting(self) -> Iterator[Entry]:
+        """Iterate over what waits, in no particular order."""
+        return iter(self._backlog)
+
+    # Messages come
+
+    def publish(self, message: Message) -> bool:
+        """Append a message and deliver what can be; return False if it is rejected.
+
+        A message that is accepted may still be dropped, if the queue drops its head.
+        """
+        if self._limited and self._rejects(message):
+            if self.settings.overflow == "reject-publish-dlx":
+                self._dead_letter(message, "maxlen", self)
+            return False
+        self.published += 1
+        entry = Entry(message, self.published)
+        published = self._set_expiry(entry)
+        if message.persistent or self.quorum:
+            self._journal.entered(self, entry)
+        self._memory.used += len(message.body) + MESSAGE_OVERHEAD
+        self._backlog.append(entry)
+        if self.consumers:
+            self._deliver(published)
+        if self._limited:
+            self._drop_head()
+        self._drop_expired()
+        return True
+
+    def restore(self, entry: Entry) -> None:
+        """Put back a message that outlived the process; oldest first."""
+        self.published = max(self.published, entry.position)
+        self._memory.used += len(entry.message.body) + MESSAGE_OVERHEAD
+        self._backlog.append(entry)
+
+    def _set_expiry(self, entry: Entry) -> float | None:
+        """Note when a new message dies; return the time, or None if it lives forever."""
+        ttl, own = self.settings.message_ttl, entry.message.expiration
+        if ttl is None and own is None:
+            return None
+        now = self._clock.now()
+        entry.expires = now + min(value for value in (ttl, own) if value is not None) / 1000
+        return now
+
+    def _rejects(self, message: Message) -> bool:
+        settings = self.settings
+        if settings.overflow == "drop-head":
+            return False
+        if not self.quorum:
+            return self._over(1, len(message.body))
+        if self._over(0, 0):
+            self._rejecting = True
+        elif not self._over(0, 0, SOFT_LIMIT):
+            self._rejecting = False
+        return self._rejecting
+
+    def _over(self, count: int, size: int, share: float = 1.0) -> bool:
+        """Whether the queue, with so much more, is over that share of its limits."""
+        settings, backlog = self.settings, self._backlog
+        most, largest = settings.max_length, settings.max_bytes
+        return (most is not None and len(backlog) + count > int(most * share)) or (
+            largest is not None and backlog.size + size > int(largest * share)
+        )
+
+    # Messages go
 
     def take(self) -> Entry | None:
-        """Hand out the first message, or None. It counts as unacked until it is settled."""
-        if self._returned:
-            entry = heappop(self._returned)[1]
-        elif self._fresh:
-            entry = self._fresh.popleft()
-        else:
+        """Hand out the first message to basic.get, or None. It is unacked until settled.
+
+        Raises:
+            SoftError: 405, a quorum queue with a single active consumer.
+
+        """
+        if self.quorum and self.settings.single_active:
+            text = (
+                f"cannot obtain access to locked {self.title}. basic.get operations are not"
+                " supported by quorum queues with single active consumer"
+            )
+            raise SoftError(ReplyCode.RESOURCE_LOCKED, text)
+        self._idle.restart()
+        while not self._drop_expired():
+            pass
+        if not self._backlog:
             return None
         self.unacked += 1
+        entry = self._backlog.pop()
+        if self.quorum:
+            self._journal.handed_out(self, entry)
+        self._drop_expired()
         return entry
 
-    def settle(self) -> None:
-        """Forget one message that was handed out: acked, or dropped by its consumer."""
+    def settle(self, entry: Entry) -> None:
+        """Forget a message that was handed out: it was acked, or needs no ack."""
         self.unacked -= 1
+        self._left(entry)
 
-    def requeue(self, entry: Entry) -> None:
-        """Put a message that was handed out back in its place, marked as redelivered."""
+    def reject(self, entry: Entry) -> None:
+        """Dead-letter a message that was handed out and is not wanted."""
+        self.unacked -= 1
+        self._bury(entry, "rejected")
+
+    def requeue(self, entry: Entry, *, lost: bool = False) -> None:
+        """Put a message that was handed out back in its place, marked as redelivered.
+
+        Args:
+            entry: the message.
+            lost: its channel has closed, rather than that it was given back.
+
+        """
         self.unacked -= 1
         entry.redelivered = True
-        if not self.deleted:
-            heappush(self._returned, (entry.position, entry))
+        if self.deleted:
+            self._left(entry)
+        elif self.quorum:
+            self._requeue_counted(entry, lost=lost)
+        else:
+            self._backlog.put_back(entry, entry.position)
+            self._drop_head()
+
+    def _requeue_counted(self, entry: Entry, *, lost: bool) -> None:
+        entry.deliveries += 1
+        limit = self.settings.delivery_limit
+        if limit is not None and entry.deliveries > limit:
+            self._bury(entry, "delivery_limit")
+            return
+        if limit is None and not lost:
+            self._backlog.append(entry)
+        else:
+            self._returned += 1
+            self._backlog.put_back(entry, self._returned)
+        self._drop_head()
 
     def purge(self) -> int:
         """Drop the messages that wait; return how many."""
-        count = len(self)
-        self._fresh.clear()
-        self._returned.clear()
+        count = len(self._backlog)
+        for entry in self._backlog:
+            self._left(entry)
+        self._backlog = Backlog(self.settings.max_priority or 0)
         return count
+
+    def delete(self) -> int:
+        """End: drop the messages that wait; return how many."""
+        self.deleted = True
+        self.stop()
+        return self.purge()
+
+    def stop(self) -> None:
+        """End the timers."""
+        self._alarm.stop()
+        self._idle.stop()
+
+    def _left(self, entry: Entry) -> None:
+        self._memory.used -= len(entry.message.body) + MESSAGE_OVERHEAD
+        if entry.message.persistent or self.quorum:
+            self._journal.left(self, entry)
+
+    def _bury(self, entry: Entry, reason: str) -> None:
+        if not self.deleted:
+            self._dead_letter(entry.message, reason, self)
+        self._left(entry)
+
+    def _drop_head(self) -> None:
+        if self.settings.overflow == "drop-head":
+            while self._backlog and self._over(0, 0):
+                self._bury(self._backlog.pop(), "maxlen")
+
+    # Expiry: only the message that is next can expire, as in RabbitMQ
+
+    def touch(self) -> None:
+        """Note that the queue is used: it was declared again."""
+        self._idle.restart()
+
+    def _ring(self) -> None:
+        if not self.consumers:
+            self._expire(self)
+
+    def _has_expired(self, entry: Entry) -> bool:
+        return entry.expires is not None and entry.expires <= self._clock.now()
+
+    def _drop_expired(self) -> bool:
+        """Drop what has expired, but not too much at once; return whether that was all."""
+        head = self._backlog.first()
+        if head is None or head.expires is None:
+            return True
+        now = self._clock.now()
+        for _ in range(EXPIRE_AT_ONCE):
+            if head is None or head.expires is None:
+                return True
+            if head.expires > now:
+                self._alarm.set(head.expires)
+                return True
+            self._bury(self._backlog.pop(), "expired")
+            head = self._backlog.first()
+        self._alarm.set(now)
+        return False
+
+    # Consumers
 
     def add(self, consumer: Taker) -> None:
         """Add a consumer.
@@ -123,35 +359,66 @@ class Queue:
             SoftError: 403, it or another consumer asked to be the only one.
 
         """
-        if self.consumers and (consumer.exclusive or self.consumers[0].exclusive):
-            text = f"queue '{self.name}' in vhost '/' in exclusive use"
+        single = self.settings.single_active
+        alone = consumer.exclusive and single and not self.quorum
+        if alone or (self.consumers and (consumer.exclusive or self.consumers[0].exclusive)):
+            text = f"{self.title} in exclusive use"
             raise SoftError(ReplyCode.ACCESS_REFUSED, text)
         consumer.parked = False
         self.consumers.append(consumer)
-        self._turns.append(consumer)
+        if single:
+            self._activate()
+        else:
+            self._turns.add(consumer)
 
     def remove(self, consumer: Taker) -> None:
         """Remove a consumer; what it has not acked stays with it."""
         self.consumers.remove(consumer)
-        if not consumer.parked:
-            self._turns.remove(consumer)
+        self._turns.discard(consumer)
+        if consumer is self.active:
+            self.active = None
+            self._activate()
+        if not self.consumers:
+            self._idle.restart()
 
     def unpark(self, consumer: Taker) -> None:
         """Let a parked consumer take turns again."""
-        consumer.parked = False
-        self._turns.append(consumer)
+        self._turns.add(consumer)
 
     def dispatch(self) -> None:
         """Deliver what waits to the consumers that want it, in turns."""
-        turns = self._turns
-        while turns and (self._returned or self._fresh):
-            consumer = turns.popleft()
-            if not consumer.wants():
-                consumer.parked = True
+        if self._drop_expired() and self.consumers:
+            self._deliver(None)
+            self._drop_expired()
+
+    def _deliver(self, published: float | None) -> None:
+        """Deliver while there is a message and somebody who wants it.
+
+        A message with a time to live of 0 may be delivered at once: one that expires at the
+        very time of this `published` has not expired yet.
+        """
+        backlog, turns = self._backlog, self._turns
+        while (head := backlog.first()) is not None:
+            if self._has_expired(head) and head.expires != published:
+                if not self._drop_expired():
+                    return
                 continue
-            turns.append(consumer)
-            entry = self.take()
-            assert entry is not None
+            consumer = turns.next()
+            if consumer is None:
+                return
+            backlog.pop()
             if consumer.no_ack:
-                self.unacked -= 1
-            consumer.deliver(entry)
+                self._left(head)
+            else:
+                self.unacked += 1
+                if self.quorum:
+                    self._journal.handed_out(self, head)
+            consumer.deliver(head)
+
+    def _activate(self) -> None:
+        """Choose the single active consumer, if there is none."""
+        if self.active is None and self.consumers:
+            self.active = self.consumers[0]
+            if not self.quorum:  # quorum queues of 3.10 do not look at the priority here
+                self.active = max(self.consumers, key=lambda consumer: consumer.priority)
+            self._turns.add(self.active)

@@ -8,25 +8,68 @@ bounded in frames and in bytes; what is left waits for the next round of the loo
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
+import sqlite3
+import struct
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from labsvc.amqp.wire import FrameReader
+
+if TYPE_CHECKING:
+    from labsvc.amqp.store import Store
 
 TURN_FRAMES = 512  # frames handled before others on the loop have their turn
 TURN_BYTES = 64 * 1024  # bytes of deliveries collected in one turn
 BACKLOG = 1024 * 1024  # bytes that wait for the client to read, before we stop to listen
+RETRY_SECONDS = 1.0  # until the next try to store, on a disk that was full
+
+logger = logging.getLogger("labsvc.amqp")
 
 
 class Outbox:
-    """The streams that have something to write at the end of this turn."""
+    """The streams that have something to write at the end of this turn.
 
-    def __init__(self) -> None:
+    Nothing is written before the changes that caused it are stored. Changes wait for the
+    other sockets that are ready now, so that all of them share one commit.
+    """
+
+    def __init__(self, store: Store | None = None) -> None:
         self.streams: list[Stream] = []
+        self._store = store
+        self._waiting = False
 
     def flush(self) -> None:
-        """Write it."""
+        """Write, when it is stored what caused it."""
+        if self._store is None or not self._store.pending:
+            self._write()
+        elif not self._waiting:
+            self._waiting = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def commit(self) -> bool:
+        """Store the changes now; return whether they are stored."""
+        if self._store is None:
+            return True
+        try:
+            self._store.commit()
+        except sqlite3.Error as error:
+            logger.warning("cannot store (%s): nothing is answered until that works", error)
+            return False
+        return True
+
+    def _settle(self) -> None:
+        self._waiting = False
+        if self.commit():
+            self._write()
+        else:
+            self._waiting = True
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._settle)
+
+    def _write(self) -> None:
         while self.streams:
-            self.streams.pop().flush()
+            self.streams.pop().write()
 
 
 class Stream(asyncio.Protocol, ABC):
@@ -47,6 +90,7 @@ class Stream(asyncio.Protocol, ABC):
         self._out: list[bytes] = []
         self._out_size = 0
         self._full = False  # the transport cannot take more
+        self.blocked = False  # frames are not handled for now; deliveries go on
         self._starved = False  # a delivery wanted to be sent and could not
         self._held = False  # frames wait in the reader
         self._scheduled = False
@@ -113,14 +157,32 @@ class Stream(asyncio.Protocol, ABC):
         self._out_size += len(data)
 
     def flush(self) -> None:
-        """Write now what was collected."""
+        """Write now what was collected, once what caused it is stored."""
+        if self._outbox.commit():
+            self.write()
+
+    def write(self) -> None:
+        """Write what was collected. The outbox calls it."""
         data = b"".join(self._out)
         self._out.clear()
         self._out_size = 0
         if data and not self.transport.is_closing():
             self.spoke = True
             self.transport.write(data)
-        if (self._starved or self._held) and not self._full and not self._scheduled:
+        waiting = self._starved or (self._held and not self.blocked)
+        if waiting and not self._full and not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._carry_on)
+
+    def reset(self) -> None:
+        """Drop the socket with RST, as the end of a process that had not read all does."""
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def resume(self) -> None:
+        """Handle frames again, after `blocked`."""
+        if not self._scheduled:
             self._scheduled = True
             self.loop.call_soon(self._carry_on)
 
@@ -134,7 +196,7 @@ class Stream(asyncio.Protocol, ABC):
         if self._starved:
             self._starved = False
             self.wake()
-        if self._held:
+        if self._held and not self.blocked:
             self._turn()
         self._outbox.flush()
 
@@ -147,12 +209,12 @@ class Stream(asyncio.Protocol, ABC):
             return
         self.transport.pause_reading()
         if not self._out:
-            self._outbox.streams.append(self)  # its flush asks for the next turn
+            self._outbox.streams.append(self)  # its write asks for the next turn
 
     def _handle_frames(self) -> bool:
         """Return whether frames may be left."""
         for _ in range(TURN_FRAMES):
-            if self._backed_up():
+            if self.blocked or self._backed_up():
                 return True
             if not self.handle_next():
                 return False

@@ -1,6 +1,6 @@
-"""A virtual host: the names of queues and exchanges, and the rules about them.
+"""A virtual host: the names of its queues, and the rules about them.
 
-No socket, no clock. Reply codes and texts are RabbitMQ's.
+No socket. Reply codes and texts are RabbitMQ's.
 """
 
 from __future__ import annotations
@@ -8,21 +8,31 @@ from __future__ import annotations
 import base64
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from labsvc.amqp.errors import HardError, ReplyCode, SoftError
-from labsvc.amqp.exchange import KINDS, Exchange
+from labsvc.amqp.arguments import QueueSettings, check_same
+from labsvc.amqp.clock import LoopClock
+from labsvc.amqp.deadletter import DeadLetters
+from labsvc.amqp.errors import ReplyCode, SoftError
+from labsvc.amqp.exchanges import Exchanges
+from labsvc.amqp.journal import FORGETFUL
+from labsvc.amqp.memory import UNLIMITED
+from labsvc.amqp.names import RESERVED, no_queue, refuse_reserved
 from labsvc.amqp.queue import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-RESERVED = "amq."
+    from labsvc.amqp.clock import Clock
+    from labsvc.amqp.journal import Journal
+    from labsvc.amqp.memory import Memory
+
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened in a virtual host since it was made, in messages."""
+    """What happened in a broker since it was started, in messages."""
 
     published: int = 0
     confirmed: int = 0
@@ -37,19 +47,35 @@ class Counters:
 
 
 class VHost:
-    """The virtual host `/`, with `amq.direct`, `amq.fanout` and `amq.topic`.
+    """One virtual host. Exchanges, bindings and routing are in `exchanges`.
 
     `owner` stands for the connection that asks: an exclusive queue answers only to it.
+
+    Args:
+        name: as in connection.open.
+        clock: for what happens in time: messages and queues that expire.
+        journal: is told of what has to survive a crash.
+        memory: counts the bytes of the messages in all queues.
+        counters: count what happens; shared by the virtual hosts of a broker.
+
     """
 
-    def __init__(self) -> None:
-        self.counters = Counters()
+    def __init__(
+        self,
+        name: str = "/",
+        clock: Clock | None = None,
+        journal: Journal = FORGETFUL,
+        memory: Memory = UNLIMITED,
+        counters: Counters | None = None,
+    ) -> None:
+        self.name = name
+        self.memory = memory
+        self.counters = counters or Counters()
         self.queues: dict[str, Queue] = {}
-        self.exchanges = {
-            f"{RESERVED}{kind}": Exchange(f"{RESERVED}{kind}", kind, durable=True) for kind in KINDS
-        }
-
-    # Queues
+        self.exchanges = Exchanges(name, self.queues, journal)
+        self._clock = clock or LoopClock()
+        self._journal = journal
+        self._dead_letters = DeadLetters(self.exchanges.router.dead_letter, self._clock)
 
     def queue(self, name: str, owner: object) -> Queue:
         """Return a queue.
@@ -60,39 +86,89 @@ class VHost:
         """
         queue = self.queues.get(name)
         if queue is None:
-            text = f"no queue '{name}' in vhost '/'"
-            raise SoftError(ReplyCode.NOT_FOUND, text)
+            raise no_queue(name, self.name)
         if queue.owner not in (None, owner):
-            raise _locked(name)
+            raise self._locked(name)
         return queue
 
     def declare_queue(
-        self, name: str, owner: object, *, durable: bool, exclusive: bool, auto_delete: bool
+        self,
+        name: str,
+        owner: object,
+        *,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        arguments: Mapping[str, Any] = _NONE,
     ) -> Queue:
         """Return the queue of this name, made if need be; an empty name gets a new one.
 
         Raises:
             SoftError: 403, the name is reserved; 405, it is or is not exclusive; 406, it
-                exists with other properties.
+                exists with other properties, or an argument is wrong or not supported.
 
         """
+        refuse_reserved("queue", name)
+        what = self._named(name)
+        durable = durable and not exclusive  # it ends with its connection anyway
         if name in self.queues:
             queue = self.queue(name, owner)
             if exclusive != (queue.owner is not None):
-                raise _locked(name)
-            what = f"queue '{name}'"
-            _same("durable", what, received=durable, current=queue.durable)
-            _same("auto_delete", what, received=auto_delete, current=queue.auto_delete)
+                raise self._locked(name)
+            check_same("durable", what, received=durable, current=queue.durable)
+            check_same("auto_delete", what, received=auto_delete, current=queue.auto_delete)
+            queue.settings.check_same(arguments, queue=what)
+            queue.touch()
             return queue
-        _not_reserved("queue", name)
         if not name:
+            if arguments.get("x-queue-type") == b"quorum":
+                text = "Cannot declare a server-named queue for type rabbit_quorum_queue"
+                raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
             name = f"{RESERVED}gen-{base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip('=')}"
-        queue = self.queues[name] = Queue(
+        return self.make_queue(
             name,
+            owner if exclusive else None,
             durable=durable,
             auto_delete=auto_delete,
-            owner=owner if exclusive else None,
+            arguments=arguments,
         )
+
+    def make_queue(
+        self,
+        name: str,
+        owner: object | None,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        arguments: Mapping[str, Any],
+    ) -> Queue:
+        """Make a queue, whatever its name: exclusive if it has an owner. For recovery too.
+
+        Raises:
+            SoftError: 406, an argument is wrong or not supported.
+
+        """
+        settings = QueueSettings.parse(
+            arguments,
+            queue=self._named(name),
+            durable=durable,
+            exclusive=owner is not None,
+            auto_delete=auto_delete,
+        )
+        queue = self.queues[name] = Queue(
+            name,
+            settings,
+            vhost=self.name,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=owner,
+            clock=self._clock,
+            journal=self._journal if durable and owner is None else FORGETFUL,
+            memory=self.memory,
+            dead_letter=self._dead_letters,
+            expire=self._expire,
+        )
+        self._journal.queue_declared(queue)
         return queue
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
@@ -103,149 +179,31 @@ class VHost:
 
         """
         if if_unused and queue.consumers:
-            text = f"queue '{queue.name}' in vhost '/' in use"
+            text = f"{self._named(queue.name)} in use"
             raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
         if if_empty and len(queue):
-            text = f"queue '{queue.name}' in vhost '/' not empty"
+            text = f"{self._named(queue.name)} not empty"
             raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
-        queue.deleted = True
         del self.queues[queue.name]
-        for exchange_name, key in queue.bindings.copy():
-            self._unbind(queue, exchange_name, key)
-        return queue.purge()
+        self._journal.queue_deleted(queue)
+        self.exchanges.unbind_all(queue)
+        return queue.delete()
 
     def delete_queues_of(self, owner: object) -> None:
         """Delete the exclusive queues of a connection that has ended."""
         for queue in [queue for queue in self.queues.values() if queue.owner is owner]:
             self.delete_queue(queue)
 
-    def bind(self, queue: Queue, exchange_name: str, key: str) -> None:
-        """Bind a queue to an exchange.
+    def _expire(self, queue: Queue) -> None:
+        self.delete_queue(queue)
 
-        Raises:
-            SoftError: 403, it is the default exchange; 404, no such exchange.
+    def _named(self, name: str) -> str:
+        return f"queue '{name}' in vhost '{self.name}'"
 
-        """
-        self.exchange(exchange_name).bind(queue, key)
-        queue.bindings.add((exchange_name, key))
-
-    def unbind(self, queue: Queue, exchange_name: str, key: str) -> None:
-        """Remove a binding; one that does not exist is no error.
-
-        Raises:
-            SoftError: 403, it is the default exchange; 404, no such exchange.
-
-        """
-        self.exchange(exchange_name)
-        if (exchange_name, key) in queue.bindings:
-            self._unbind(queue, exchange_name, key)
-
-    def _unbind(self, queue: Queue, exchange_name: str, key: str) -> None:
-        queue.bindings.discard((exchange_name, key))
-        exchange = self.exchanges[exchange_name]
-        exchange.unbind(queue, key)
-        if exchange.auto_delete and not exchange.bindings:
-            del self.exchanges[exchange_name]
-
-    # Exchanges
-
-    def exchange(self, name: str) -> Exchange:
-        """Return an exchange.
-
-        Raises:
-            SoftError: 403, it is the default exchange; 404, no such exchange.
-
-        """
-        if not name:
-            text = "operation not permitted on the default exchange"
-            raise SoftError(ReplyCode.ACCESS_REFUSED, text)
-        exchange = self.exchanges.get(name)
-        if exchange is None:
-            raise _no_exchange(name)
-        return exchange
-
-    def declare_exchange(self, name: str, kind: str, *, durable: bool, auto_delete: bool) -> None:
-        """Make an exchange, unless there is one with these properties.
-
-        Raises:
-            SoftError: 403, the name is reserved; 406, it exists with other properties.
-            HardError: 503, no such type; 540, type headers.
-
-        """
-        if kind == "headers":
-            text = "exchange type 'headers'"
-            raise HardError(ReplyCode.NOT_IMPLEMENTED, text)
-        if kind not in KINDS:
-            text = f"unknown exchange type '{kind}'"
-            raise HardError(ReplyCode.COMMAND_INVALID, text)
-        if name and name not in self.exchanges:
-            _not_reserved("exchange", name)
-            self.exchanges[name] = Exchange(name, kind, durable=durable, auto_delete=auto_delete)
-            return
-        exchange, what = self.exchange(name), f"exchange '{name}'"
-        _same("type", what, received=kind, current=exchange.kind)
-        _same("durable", what, received=durable, current=exchange.durable)
-        _same("auto_delete", what, received=auto_delete, current=exchange.auto_delete)
-
-    def delete_exchange(self, name: str, *, if_unused: bool) -> None:
-        """Delete an exchange with its bindings; one that does not exist is no error.
-
-        Raises:
-            SoftError: 403, the name is reserved; 406, it has bindings (`if_unused`).
-
-        """
-        _not_reserved("exchange", name)
-        if name and name not in self.exchanges:
-            return
-        exchange = self.exchange(name)
-        if if_unused and exchange.bindings:
-            text = f"exchange '{name}' in vhost '/' in use"
-            raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
-        del self.exchanges[name]
-        for key, queues in exchange.bindings.items():
-            for queue in queues.values():
-                queue.bindings.discard((name, key))
-
-    def route(self, exchange_name: str, key: str) -> Sequence[Queue]:
-        """Return the queues that a message goes to; the default exchange knows all by name.
-
-        Raises:
-            SoftError: 404, no such exchange.
-
-        """
-        if not exchange_name:
-            queue = self.queues.get(key)
-            return () if queue is None else (queue,)
-        exchange = self.exchanges.get(exchange_name)
-        if exchange is None:
-            raise _no_exchange(exchange_name)
-        return exchange.route(key)
-
-
-def _no_exchange(name: str) -> SoftError:
-    return SoftError(ReplyCode.NOT_FOUND, f"no exchange '{name}' in vhost '/'")
-
-
-def _locked(name: str) -> SoftError:
-    text = (
-        f"cannot obtain exclusive access to locked queue '{name}' in vhost '/'. It could be"
-        " originally declared on another connection or the exclusive property value does not"
-        " match that of the original declaration."
-    )
-    return SoftError(ReplyCode.RESOURCE_LOCKED, text)
-
-
-def _not_reserved(what: str, name: str) -> None:
-    if name.startswith(RESERVED):
-        text = f"{what} name '{name}' contains reserved prefix '{RESERVED}*'"
-        raise SoftError(ReplyCode.ACCESS_REFUSED, text)
-
-
-def _same(argument: str, what: str, *, received: object, current: object) -> None:
-    if received != current:
-        values = [str(value).lower() for value in (received, current)]
+    def _locked(self, name: str) -> SoftError:
         text = (
-            f"inequivalent arg '{argument}' for {what} in vhost '/':"
-            f" received '{values[0]}' but current is '{values[1]}'"
+            f"cannot obtain exclusive access to locked {self._named(name)}. It could be"
+            " originally declared on another connection or the exclusive property value does not"
+            " match that of the original declaration."
         )
-        raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
+        return SoftError(ReplyCode.RESOURCE_LOCKED, text)

@@ -25,6 +25,7 @@ OVERHEAD = 8  # bytes of a frame that are not payload
 _ENVELOPE = Struct(">BHI")
 _ACK = Struct(">BHIIQBB")
 _ACK_INDEX = 0x003C0050
+_NACK_INDEX = 0x003C0078
 
 
 class FrameReader:
@@ -101,6 +102,11 @@ def shortstr(text: str) -> bytes:
 def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     """Return a basic.ack frame: the broker confirms what was published up to `tag`."""
     return _ACK.pack(METHOD, channel, 13, _ACK_INDEX, tag, multiple, FRAME_END)
+
+
+def nack(channel: int, tag: int) -> bytes:
+    """Return a basic.nack frame: the broker did not take what was published as `tag`."""
+    return _ACK.pack(METHOD, channel, 13, _NACK_INDEX, tag, 0, FRAME_END)
 
 
 def content(channel: int, message: Message, frame_max: int) -> bytes:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from labsvc.amqp import Broker, BrokerStats
+from labsvc.amqp import Broker, BrokerStats, Depth
 from labsvc.errors import LabError
 from labsvc.hosts.service import HOST, ExternalService, LoopService
 
 if TYPE_CHECKING:
     from collections import deque
+    from pathlib import Path
 
     from labsvc.loop import Loop
 
@@ -22,11 +23,14 @@ _logger = logging.getLogger("labsvc.amqp")
 
 
 class QueueService(LoopService):
-    """The broker in this kernel; `Lab.serve_queue` makes one."""
+    """The broker in this kernel; `Lab.serve_queue` makes one.
 
-    def __init__(self, loop: Loop, name: str, password: str) -> None:
+    What is durable is kept over a stop or a kill, until the lab stops.
+    """
+
+    def __init__(self, loop: Loop, name: str, password: str, folder: Path) -> None:
         super().__init__(loop, name)
-        self._broker = Broker(USER, password)
+        self._broker = Broker(USER, password, folder)
         self._defects = _ToLog(self.log)
 
     @property
@@ -36,8 +40,30 @@ class QueueService(LoopService):
 
     @property
     def stats(self) -> BrokerStats:
-        """What the broker counted."""
+        """What the broker holds and has counted: connections, messages, each queue."""
         return self._broker.stats
+
+    @property
+    def timeline(self) -> dict[str, list[Depth]]:
+        """How deep each queue was over time, for a plot; kept over `kill` and `restart`."""
+        return self._broker.timeline
+
+    def kill(self) -> None:
+        """Kill the broker, as a crash would: only what is stored is left for `restart`."""
+        with self._lock:
+            self._running = False
+            self._loop.run(self._broker.kill())
+
+    def restart(self) -> Self:
+        """Start again on the same port, with what is stored; stop first, if it is running.
+
+        Raises:
+            PortInUseError: another program has taken the port meanwhile.
+
+        """
+        with self._lock:
+            self.stop()
+            return self.start()
 
     async def _aopen(self, port: int) -> int:
         taken = await self._broker.start(HOST, port)
@@ -71,6 +97,17 @@ class ExternalQueue(ExternalService):
         port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
         super().__init__(name, f"{parts.hostname}:{port}", VARIABLE)
         self.url = url
+
+    def kill(self) -> None:
+        """Refuse, as `stop` does.
+
+        Raises:
+            LabError: always.
+
+        """
+        self.stop()
+
+    restart = kill
 
     @property
     def stats(self) -> None:

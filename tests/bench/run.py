@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ import fastapi
 import grpc
 import httpx2
 import psutil
+import queue_rows
 import uvicorn
+from bench_row import Row
 from jupyter_client.manager import start_new_kernel
 
 from labsvc import Lab, closed_loop, compare
@@ -35,23 +37,6 @@ RESULTS = ROOT / "data" / "bench.json"
 CALLS = 3000
 MEBIBYTE = 2**20
 REPLY = user_pb2.GetUserResponse(user=user_pb2.User(user_id="u-1", name="n" * 16, email="e" * 24))
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One promise and what came out of it: `value` against `goal`, both in `unit`."""
-
-    what: str
-    value: float
-    goal: float
-    unit: str
-    detail: str
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether the goal was reached."""
-        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
 class Echo(user_pb2_grpc.UserServiceServicer):
@@ -350,6 +335,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     measuring,
     proxy_latency,
     proxy_throughput,
+    *queue_rows.PARTS,
     kernel_memory,
     notebooks,
     whole_test_run,

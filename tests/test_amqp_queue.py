@@ -1,0 +1,160 @@
+"""A queue's rules, one by one: those that the random walk of test_amqp_rules seldom meets."""
+
+from __future__ import annotations
+
+import pytest
+
+from labsvc.amqp.arguments import QueueSettings
+from labsvc.amqp.errors import ReplyCode, SoftError
+from labsvc.amqp.message import Message
+from labsvc.amqp.queue import EXPIRE_AT_ONCE, Entry, Queue
+from tests.test_amqp_rules import FakeClock, FakeConsumer
+
+
+def message(text: str, *, priority: int = 0, expiration: int | None = None) -> Message:
+    """Return a message whose body is the text."""
+    return Message(b"\0\0", b"", text.encode(), priority=priority, expiration=expiration)
+
+
+def take(queue: Queue) -> Entry:
+    """Take the first message; there must be one."""
+    entry = queue.take()
+    assert entry is not None
+    return entry
+
+
+def bodies(queue: Queue) -> list[str]:
+    """Take all messages and return their bodies."""
+    taken = []
+    while (entry := queue.take()) is not None:
+        taken.append(entry.message.body.decode())
+        queue.settle(entry)
+    return taken
+
+
+def filled(settings: QueueSettings, texts: str) -> Queue:
+    """Return a queue with a message for each letter."""
+    queue = Queue("q", settings, clock=FakeClock())
+    for text in texts:
+        queue.publish(message(text))
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("settings", "lost", "order"),
+    [
+        (QueueSettings(), False, "acde"),
+        (QueueSettings(kind="quorum"), False, "ecad"),
+        (QueueSettings(kind="quorum"), True, "cade"),
+        (QueueSettings(kind="quorum", delivery_limit=5), False, "cade"),
+    ],
+)
+def test_where_a_message_comes_back(settings: QueueSettings, lost: bool, order: str) -> None:  # noqa: FBT001
+    """In its old place; in a quorum queue at the end or, with a limit or a lost channel, first."""
+    queue = filled(settings, "abcde")
+    entries = [take(queue) for _ in range(4)]
+    for number in (2, 0, 3):
+        queue.requeue(entries[number], lost=lost)
+    assert "".join(bodies(queue)) == order
+
+
+def test_a_quorum_queue_rejects_late_and_accepts_late() -> None:
+    """It takes one message more than its length, and the next when it is down to 80 %."""
+    queue = Queue("q", QueueSettings(kind="quorum", max_length=10, overflow="reject-publish"))
+    accepted = [queue.publish(message("x")) for _ in range(13)]
+    assert accepted == [True] * 11 + [False] * 2
+    for waiting, taken in ((10, False), (9, False), (8, True), (8, True)):
+        queue.settle(take(queue))
+        assert (len(queue), queue.publish(message("x"))) == (waiting, taken)
+
+
+@pytest.mark.parametrize(("kind", "second"), [("classic", "high"), ("quorum", "low")])
+def test_the_next_single_active_consumer(kind: str, second: str) -> None:
+    """The first stays; then comes the highest priority, in a quorum queue the oldest."""
+    queue = Queue("q", QueueSettings(kind=kind, single_active=True))
+    consumers = {
+        name: FakeConsumer(9, priority=priority)
+        for name, priority in (("first", 0), ("low", 0), ("high", 5))
+    }
+    for consumer in consumers.values():
+        queue.add(consumer)
+    queue.publish(message("1"))
+    queue.remove(consumers["first"])
+    queue.publish(message("2"))
+    assert [name for name, consumer in consumers.items() if consumer.held] == ["first", second]
+    assert queue.unacked == 2
+
+
+def test_what_a_single_active_consumer_rules_out() -> None:
+    """An exclusive consumer in a classic queue, basic.get in a quorum queue."""
+    with pytest.raises(SoftError) as caught:
+        Queue("q", QueueSettings(single_active=True)).add(FakeConsumer(1, exclusive=True))
+    assert caught.value.code is ReplyCode.ACCESS_REFUSED
+    with pytest.raises(SoftError) as caught:
+        Queue("q", QueueSettings(kind="quorum", single_active=True)).take()
+    assert caught.value.code is ReplyCode.RESOURCE_LOCKED
+
+
+def test_an_unused_queue_expires() -> None:
+    """Consumers, basic.get and another declaration keep it; publishing does not."""
+    clock, ended = FakeClock(), []
+    queue = Queue("q", QueueSettings(expires=100), clock=clock, expire=ended.append)
+    for use in (queue.take, queue.touch, lambda: queue.add(FakeConsumer(1))):
+        clock.advance(99)
+        use()
+        queue.publish(message("x"))
+    clock.advance(1000)
+    queue.remove(queue.consumers[0])
+    clock.advance(99)
+    assert ended == []
+    clock.advance(2)
+    assert ended == [queue]
+    queue.delete()
+    assert clock.timers == []
+
+
+def test_a_message_behind_the_first_expires_in_time() -> None:
+    """When the first goes, the time of the next begins to count, whoever took the first."""
+    for act, left in (("get", 0), ("consume", 0), ("requeue", 2)):
+        clock = FakeClock()
+        queue = Queue("q", clock=clock)
+        queue.publish(message("first"))
+        queue.publish(message("second", expiration=10))
+        if act == "consume":
+            queue.add(FakeConsumer(1))
+            queue.dispatch()
+        else:
+            entry = take(queue)
+            if act == "requeue":
+                queue.requeue(entry)
+                queue.dispatch()
+        clock.advance(10)
+        assert len(queue) == left
+        assert bodies(queue) == (["first"] if left else [])
+
+
+def test_many_messages_expire_in_steps() -> None:
+    """Others have their turn in between; nobody gets a message that has expired."""
+    clock, steps = FakeClock(), []
+    queue = Queue("q", QueueSettings(message_ttl=10), clock=clock)
+    queue.publish(message("x"))
+    queue.purge()
+    for _ in range(2 * EXPIRE_AT_ONCE + 1):
+        queue.publish(message("x"))
+    clock.time = 1.0
+    while clock.timers:
+        steps.append(len(queue))
+        clock.timers.pop().act()
+    assert steps[:3] == [2 * EXPIRE_AT_ONCE + 1, EXPIRE_AT_ONCE + 1, 1]
+    for _ in range(2 * EXPIRE_AT_ONCE):
+        queue.publish(message("x"))
+    clock.time = 2.0
+    assert queue.take() is None
+
+
+def test_the_first_in_line_is_dropped_whatever_its_priority() -> None:
+    """A priority queue that is full drops from its head: the highest priority."""
+    queue = Queue("q", QueueSettings(max_priority=5, max_length=3))
+    for priority in (1, 5, 3, 0, 2):
+        queue.publish(message(str(priority), priority=priority))
+    assert bodies(queue) == ["2", "1", "0"]
