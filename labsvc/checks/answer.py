@@ -58,7 +58,7 @@ class Attempt:
         self._args = args
         self._give_up_at = give_up_at
         self._outcome = Outcome(hung=True)
-        self._cancel: Callable[[], object] = lambda: None
+        self._cancel: Callable[[], object] | None = None  # of an async answer
         # A copied context keeps what the answer prints in the cell that asked for the check.
         run = contextvars.copy_context().run
         self._thread = threading.Thread(
@@ -93,7 +93,9 @@ class Attempt:
         """
         if not self.running:
             return
-        self._cancel()
+        if self._cancel is not None:
+            self._cancel()
+            self._thread.join(FAREWELL_SECONDS / 2)
         give_up_at = time.monotonic() + FAREWELL_SECONDS
         while self.running and self._outcome.hung and time.monotonic() < give_up_at:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -124,7 +126,10 @@ class Attempt:
             loop.set_exception_handler(_quiet)
             task = loop.create_task(main())
             self._cancel = lambda: _cancel(loop, task)
-            return loop.run_until_complete(task)
+            try:
+                return loop.run_until_complete(task)
+            finally:
+                loop.run_until_complete(_end_tasks())
 
 
 class Answer:
@@ -225,6 +230,17 @@ def _first_line(text: str) -> str:
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has just closed: nothing to cancel
         loop.call_soon_threadsafe(task.cancel)
+
+
+async def _end_tasks() -> None:
+    """Cancel what the answer left running, and what that starts as it ends, as aio-pika does."""
+    give_up_at = time.monotonic() + FAREWELL_SECONDS
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=FAREWELL_SECONDS / 4)
+        if time.monotonic() > give_up_at:
+            return
 
 
 def _quiet(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
