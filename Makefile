@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 PY = "$(VENV)/bin/python"
-PARTS = lint unit notebooks browser
+PARTS = lint unit engines notebooks browser
 export VENV
 unexport PYTHONPATH
 
@@ -15,7 +15,7 @@ ifeq ($(PYTHON),)
 PYTHON := python3
 endif
 
-.PHONY: help lab test lint unit notebooks twice browser build protos bench crash clean venv dev
+.PHONY: help lab test lint unit engines notebooks twice browser build protos bench crash clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,7 +39,10 @@ lint: dev ## style, format, types and the direction of imports
 	"$(VENV)/bin/lint-imports"
 
 unit: dev ## the tests of the package
-	$(PY) -m pytest -q -n 2 --ignore=tests/browser
+	$(PY) -m pytest -q -n 2 --ignore=tests/browser --ignore=tests/engines
+
+engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
+	$(PY) -m pytest -q -n 2 tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
 	$(PY) -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --nbval notebooks \

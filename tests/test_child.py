@@ -74,9 +74,12 @@ def test_output_goes_to_the_log(
     assert capfd.readouterr() == ("", "")
 
 
-def test_stop_ends_it_and_may_be_repeated(child: Child) -> None:
+def test_stop_ends_it_and_may_be_repeated(log: deque[str]) -> None:
     """After stop neither the program nor its guard runs."""
-    family = psutil.Process().children(recursive=True)
+    before = psutil.Process().children(recursive=True)  # of other tests of this process
+    child = Child([sys.executable, "-c", TALK], log)
+    child.wait_until(lambda: "hello" in log)
+    family = set(psutil.Process().children(recursive=True)) - set(before)
     assert len(family) >= 2
     child.stop()
     child.stop()

@@ -177,7 +177,8 @@ class Stream(asyncio.Protocol, ABC):
     def reset(self) -> None:
         """Drop the socket with RST, as the end of a process that had not read all does."""
         sock = self.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if sock.fileno() >= 0:  # else the client has just closed it, and `closed` is not told yet
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def resume(self) -> None:

@@ -59,6 +59,7 @@ class Attempt:
         self._give_up_at = give_up_at
         self._outcome = Outcome(hung=True)
         self._cancel: Callable[[], object] | None = None  # of an async answer
+        self._ending = False  # its loop is being closed, which must not be torn apart
         # A copied context keeps what the answer prints in the cell that asked for the check.
         run = contextvars.copy_context().run
         self._thread = threading.Thread(
@@ -97,11 +98,14 @@ class Attempt:
             self._cancel()
             self._thread.join(FAREWELL_SECONDS / 2)
         give_up_at = time.monotonic() + FAREWELL_SECONDS
-        while self.running and self._outcome.hung and time.monotonic() < give_up_at:
+        while self._may_be_ended() and time.monotonic() < give_up_at:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(_Stop)
             )
             self._thread.join(0.05)
+
+    def _may_be_ended(self) -> bool:
+        return self.running and self._outcome.hung and not self._ending
 
     def _run(self) -> None:
         # A late _Stop may hit the thread when its work is done.
@@ -129,6 +133,7 @@ class Attempt:
             try:
                 return loop.run_until_complete(task)
             finally:
+                self._ending = True
                 loop.run_until_complete(_end_tasks())
 
 
