@@ -15,7 +15,8 @@ ifeq ($(PYTHON),)
 PYTHON := python3
 endif
 
-.PHONY: help lab test lint unit engines notebooks twice browser build protos bench crash clean venv dev
+.PHONY: help lab test lint unit engines notebooks twice mutants soak browser build protos bench crash
+.PHONY: clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +51,12 @@ notebooks: dev ## run every notebook and compare its outputs with the stored one
 
 twice: dev ## run every cell of every solution twice: the second time must say the same
 	$(PY) tests/nbval_twice.py
+
+mutants: dev ## take each fix out, one at a time: a notebook or a test must fail
+	$(PY) tests/mutations/run.py
+
+soak: dev ## run all notebooks 20 times, every second time with both cores busy
+	$(PY) tests/soak.py
 
 browser: dev ## the course in a real browser; skipped where there is no Chromium
 	$(PY) -m pytest -q tests/browser

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -41,6 +42,7 @@ METHODS = {
     for file in (user_pb2, inventory_pb2, order_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
+    if not (method.client_streaming or method.server_streaming)
 }
 MANY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
@@ -335,6 +337,80 @@ def test_threaded_service_answers_the_same(shop: Shop) -> None:
             channel.unary_unary(f"{PACKAGE}UserService/GetUser")(b"\xff", timeout=TIMEOUT)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     server.stop(0).wait()
+
+
+def watch(sku: str) -> inventory_pb2.WatchStockRequest:
+    """Return a request to watch one kind of goods."""
+    return inventory_pb2.WatchStockRequest(sku=sku)
+
+
+def stream_of(shop: Shop, *requests: tuple[str, int]) -> list[str]:
+    """Ask for orders by (user, credit), close the caller's side, return the ids that came."""
+    asked = (order_pb2.StreamOrdersRequest(user_id=user, credit=n) for user, n in requests)
+    return [reply.order.order_id for reply in shop.orders.StreamOrders(asked, timeout=TIMEOUT)]
+
+
+def test_stock_is_watched(shop: Shop) -> None:
+    """A watch opens with the present stock and brings each new one, until it is cancelled."""
+    before = shop.store.stock("lamp-1")
+    call = shop.stock.WatchStock(watch("lamp-1"), timeout=TIMEOUT)
+    assert next(call).available == before
+    line = order_pb2.OrderLine(sku="lamp-1", quantity=1)
+    shop.stock.ReserveStock(
+        inventory_pb2.ReserveStockRequest(order_id="g-w", lines=[line]), timeout=TIMEOUT
+    )
+    assert next(call) == inventory_pb2.WatchStockResponse(sku="lamp-1", available=before - 1)
+    call.cancel()
+    assert call.code() is grpc.StatusCode.CANCELLED
+    shop.stock.ReleaseStock(inventory_pb2.ReleaseStockRequest(order_id="g-w"), timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize(("sku", "code"), [("no-such", "NOT_FOUND"), ("a b", "INVALID_ARGUMENT")])
+def test_watch_of_nothing_is_refused(shop: Shop, sku: str, code: str) -> None:
+    """An unknown and a malformed SKU end the stream with the status that GetStock has."""
+    assert code_of(lambda *a, **k: list(shop.stock.WatchStock(*a, **k)), watch(sku)) == code
+
+
+def test_orders_come_as_credit_does(shop: Shop) -> None:
+    """The stream holds to the credit, closes when the caller does, and ends after the last."""
+    ids = [f"s-{number}" for number in range(5)]
+    for order_id in ids:
+        place(shop, order_id, "u-3", pen_1=1)
+    newest = ids[::-1]
+    assert stream_of(shop, ("u-3", 2)) == newest[:2]
+    assert stream_of(shop, ("u-3", 1), ("", 3)) == newest[:4]
+    everything = stream_of(shop, ("u-3", 1000))
+    assert everything[:5] == newest
+    listed = shop.orders.ListOrders(order_pb2.ListOrdersRequest(user_id="u-3"), timeout=TIMEOUT)
+    assert everything == [order.order_id for order in listed.orders]
+
+
+def test_orders_end_though_the_caller_keeps_its_side_open(shop: Shop) -> None:
+    """After the last order the server ends the stream by itself."""
+    place(shop, "s-last", "u-1", pen_1=1)
+    asks: SimpleQueue[order_pb2.StreamOrdersRequest | None] = SimpleQueue()
+    asks.put(order_pb2.StreamOrdersRequest(user_id="u-1", credit=1000))
+    call = shop.orders.StreamOrders(iter(asks.get, None), timeout=TIMEOUT)
+    assert "s-last" in [reply.order.order_id for reply in call]
+    asks.put(None)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "credit", "code"),
+    [
+        ("u-9", 1, "NOT_FOUND"),
+        ("", 1, "INVALID_ARGUMENT"),
+        ("u-1", 0, "INVALID_ARGUMENT"),
+        ("u-1", -5, "INVALID_ARGUMENT"),
+    ],
+)
+def test_wrong_stream_of_orders_is_refused(
+    shop: Shop, user_id: str, credit: int, code: str
+) -> None:
+    """A wrong user and a credit that is none end the stream with their status."""
+    with pytest.raises(grpc.RpcError) as caught:
+        stream_of(shop, (user_id, credit))
+    assert caught.value.code().name == code
 
 
 def test_every_shop_error_survives_a_hop() -> None:

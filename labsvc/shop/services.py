@@ -8,11 +8,13 @@ They hold no logic: they turn messages into the shop's types and a ShopError int
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from labsvc.shop import messages
-from labsvc.shop.errors import ShopError
+from labsvc.shop.errors import InvalidArgument, ShopError
 from labsvc.shop.v1 import (
     inventory_pb2,
     inventory_pb2_grpc,
@@ -23,13 +25,17 @@ from labsvc.shop.v1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     import grpc
 
+    from labsvc.shop.model import Order
     from labsvc.shop.orders import Orders
     from labsvc.shop.store import Store
 
+
+WATCH_SECONDS = 0.02
+"""How often WatchStock looks; what changes more often comes as one change."""
 
 S = TypeVar("S")
 Q = TypeVar("Q")
@@ -113,6 +119,21 @@ class InventoryService(inventory_pb2_grpc.InventoryServiceServicer):
         self._store.release(request.order_id)
         return inventory_pb2.ReleaseStockResponse()
 
+    async def WatchStock(
+        self, request: inventory_pb2.WatchStockRequest, context: Any
+    ) -> AsyncIterator[inventory_pb2.WatchStockResponse]:
+        """Send the stock, and again when it has changed; the caller ends it."""
+        sent = None
+        while True:
+            try:
+                available = self._store.stock(request.sku)
+            except ShopError as error:
+                await context.abort(error.code, str(error))
+            if available != sent:
+                sent = available
+                yield inventory_pb2.WatchStockResponse(sku=request.sku, available=available)
+            await asyncio.sleep(WATCH_SECONDS)
+
 
 class OrderService(order_pb2_grpc.OrderServiceServicer):
     """OrderService for grpc.aio."""
@@ -143,3 +164,27 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
         """Return the newest orders of one user."""
         orders = await self._orders.list_for_user(request.user_id)
         return order_pb2.ListOrdersResponse(orders=map(messages.order_message, orders))
+
+    async def StreamOrders(
+        self, requests: AsyncIterator[order_pb2.StreamOrdersRequest], context: Any
+    ) -> AsyncIterator[order_pb2.StreamOrdersResponse]:
+        """Send the newest orders of one user, each for one credit."""
+        left: deque[Order] | None = None
+        try:
+            async for request in requests:
+                if left is None:
+                    left = deque(await self._orders.list_for_user(request.user_id))
+                for _ in range(min(_credit(request), len(left))):
+                    order = messages.order_message(left.popleft())
+                    yield order_pb2.StreamOrdersResponse(order=order)
+                if not left:
+                    return
+        except ShopError as error:
+            await context.abort(error.code, str(error))
+
+
+def _credit(request: order_pb2.StreamOrdersRequest) -> int:
+    if request.credit < 1:
+        msg = "credit must be 1 or more; close your side to end the stream"
+        raise InvalidArgument(msg)
+    return request.credit

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from labsvc.shop.v1 import order_pb2 as labsvc_dot_shop_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elabsvc/shop/v1/inventory.proto\x12\x0elabsvc.shop.v1\x1a\x1alabsvc/shop/v1/order.proto\"\x1e\n\x0fGetStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"2\n\x10GetStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\"Q\n\x13ReserveStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12(\n\x05lines\x18\x02 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\"\x16\n\x14ReserveStockResponse\"\'\n\x13ReleaseStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x16\n\x14ReleaseStockResponse2\x97\x02\n\x10InventoryService\x12M\n\x08GetStock\x12\x1f.labsvc.shop.v1.GetStockRequest\x1a .labsvc.shop.v1.GetStockResponse\x12Y\n\x0cReserveStock\x12#.labsvc.shop.v1.ReserveStockRequest\x1a$.labsvc.shop.v1.ReserveStockResponse\x12Y\n\x0cReleaseStock\x12#.labsvc.shop.v1.ReleaseStockRequest\x1a$.labsvc.shop.v1.ReleaseStockResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elabsvc/shop/v1/inventory.proto\x12\x0elabsvc.shop.v1\x1a\x1alabsvc/shop/v1/order.proto\"\x1e\n\x0fGetStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"2\n\x10GetStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\"Q\n\x13ReserveStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12(\n\x05lines\x18\x02 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\"\x16\n\x14ReserveStockResponse\"\'\n\x13ReleaseStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x16\n\x14ReleaseStockResponse\" \n\x11WatchStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"4\n\x12WatchStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\x32\xee\x02\n\x10InventoryService\x12M\n\x08GetStock\x12\x1f.labsvc.shop.v1.GetStockRequest\x1a .labsvc.shop.v1.GetStockResponse\x12Y\n\x0cReserveStock\x12#.labsvc.shop.v1.ReserveStockRequest\x1a$.labsvc.shop.v1.ReserveStockResponse\x12Y\n\x0cReleaseStock\x12#.labsvc.shop.v1.ReleaseStockRequest\x1a$.labsvc.shop.v1.ReleaseStockResponse\x12U\n\nWatchStock\x12!.labsvc.shop.v1.WatchStockRequest\x1a\".labsvc.shop.v1.WatchStockResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASESTOCKREQUEST']._serialized_end=308
   _globals['_RELEASESTOCKRESPONSE']._serialized_start=310
   _globals['_RELEASESTOCKRESPONSE']._serialized_end=332
-  _globals['_INVENTORYSERVICE']._serialized_start=335
-  _globals['_INVENTORYSERVICE']._serialized_end=614
+  _globals['_WATCHSTOCKREQUEST']._serialized_start=334
+  _globals['_WATCHSTOCKREQUEST']._serialized_end=366
+  _globals['_WATCHSTOCKRESPONSE']._serialized_start=368
+  _globals['_WATCHSTOCKRESPONSE']._serialized_end=420
+  _globals['_INVENTORYSERVICE']._serialized_start=423
+  _globals['_INVENTORYSERVICE']._serialized_end=789
 # @@protoc_insertion_point(module_scope)

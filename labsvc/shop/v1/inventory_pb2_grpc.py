@@ -50,6 +50,11 @@ class InventoryServiceStub:
                 request_serializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.ReleaseStockRequest.SerializeToString,
                 response_deserializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.ReleaseStockResponse.FromString,
                 _registered_method=True)
+        self.WatchStock = channel.unary_stream(
+                '/labsvc.shop.v1.InventoryService/WatchStock',
+                request_serializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.WatchStockRequest.SerializeToString,
+                response_deserializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.WatchStockResponse.FromString,
+                _registered_method=True)
 
 
 class InventoryServiceServicer:
@@ -88,6 +93,18 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchStock(self, request, context):
+        """Sends the stock of one kind of goods, and sends it again whenever it has changed.
+
+        Ends only when the caller ends it: cancel it, or give it a deadline. Changes that follow
+        each other quickly, or faster than the caller reads, come as one: the last.
+        Errors: INVALID_ARGUMENT if the SKU is malformed; NOT_FOUND if it is unknown.
+        Safe to retry: it only reads, and opens with the present stock.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InventoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +122,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.ReleaseStock,
                     request_deserializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.ReleaseStockRequest.FromString,
                     response_serializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.ReleaseStockResponse.SerializeToString,
+            ),
+            'WatchStock': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStock,
+                    request_deserializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.WatchStockRequest.FromString,
+                    response_serializer=labsvc_dot_shop_dot_v1_dot_inventory__pb2.WatchStockResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -189,6 +211,33 @@ class InventoryService:
             '/labsvc.shop.v1.InventoryService/ReleaseStock',
             labsvc_dot_shop_dot_v1_dot_inventory__pb2.ReleaseStockRequest.SerializeToString,
             labsvc_dot_shop_dot_v1_dot_inventory__pb2.ReleaseStockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/labsvc.shop.v1.InventoryService/WatchStock',
+            labsvc_dot_shop_dot_v1_dot_inventory__pb2.WatchStockRequest.SerializeToString,
+            labsvc_dot_shop_dot_v1_dot_inventory__pb2.WatchStockResponse.FromString,
             options,
             channel_credentials,
             insecure,

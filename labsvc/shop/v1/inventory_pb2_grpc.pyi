@@ -53,6 +53,14 @@ class InventoryServiceStub:
     Idempotent by order_id: an order that holds nothing is no error.
     Errors: INVALID_ARGUMENT if the id is malformed.
     """
+    WatchStock: _grpc.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]
+    """Sends the stock of one kind of goods, and sends it again whenever it has changed.
+
+    Ends only when the caller ends it: cancel it, or give it a deadline. Changes that follow
+    each other quickly, or faster than the caller reads, come as one: the last.
+    Errors: INVALID_ARGUMENT if the SKU is malformed; NOT_FOUND if it is unknown.
+    Safe to retry: it only reads, and opens with the present stock.
+    """
 
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
@@ -78,6 +86,14 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
 
     Idempotent by order_id: an order that holds nothing is no error.
     Errors: INVALID_ARGUMENT if the id is malformed.
+    """
+    WatchStock: _aio.UnaryStreamMultiCallable[_inventory_pb2.WatchStockRequest, _inventory_pb2.WatchStockResponse]  # type: ignore[assignment]
+    """Sends the stock of one kind of goods, and sends it again whenever it has changed.
+
+    Ends only when the caller ends it: cancel it, or give it a deadline. Changes that follow
+    each other quickly, or faster than the caller reads, come as one: the last.
+    Errors: INVALID_ARGUMENT if the SKU is malformed; NOT_FOUND if it is unknown.
+    Safe to retry: it only reads, and opens with the present stock.
     """
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -119,6 +135,20 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Idempotent by order_id: an order that holds nothing is no error.
         Errors: INVALID_ARGUMENT if the id is malformed.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchStock(
+        self,
+        request: _inventory_pb2.WatchStockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inventory_pb2.WatchStockResponse], _abc.AsyncIterator[_inventory_pb2.WatchStockResponse]]:
+        """Sends the stock of one kind of goods, and sends it again whenever it has changed.
+
+        Ends only when the caller ends it: cancel it, or give it a deadline. Changes that follow
+        each other quickly, or faster than the caller reads, come as one: the last.
+        Errors: INVALID_ARGUMENT if the SKU is malformed; NOT_FOUND if it is unknown.
+        Safe to retry: it only reads, and opens with the present stock.
         """
 
 def add_InventoryServiceServicer_to_server(servicer: InventoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

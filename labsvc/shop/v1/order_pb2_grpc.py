@@ -51,6 +51,11 @@ class OrderServiceStub:
                 request_serializer=labsvc_dot_shop_dot_v1_dot_order__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=labsvc_dot_shop_dot_v1_dot_order__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.StreamOrders = channel.stream_stream(
+                '/labsvc.shop.v1.OrderService/StreamOrders',
+                request_serializer=labsvc_dot_shop_dot_v1_dot_order__pb2.StreamOrdersRequest.SerializeToString,
+                response_deserializer=labsvc_dot_shop_dot_v1_dot_order__pb2.StreamOrdersResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -91,6 +96,18 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamOrders(self, request_iterator, context):
+        """Sends the orders that ListOrders would list, one at a time, as the caller asks for more.
+
+        The server never sends more orders than the credits of all requests add up to. It ends the
+        stream after the last order; a caller who wants no more closes its side.
+        Errors: those of ListOrders, and INVALID_ARGUMENT if a credit is not positive.
+        Safe to retry: it only reads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +125,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListOrders,
                     request_deserializer=labsvc_dot_shop_dot_v1_dot_order__pb2.ListOrdersRequest.FromString,
                     response_serializer=labsvc_dot_shop_dot_v1_dot_order__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'StreamOrders': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamOrders,
+                    request_deserializer=labsvc_dot_shop_dot_v1_dot_order__pb2.StreamOrdersRequest.FromString,
+                    response_serializer=labsvc_dot_shop_dot_v1_dot_order__pb2.StreamOrdersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -193,6 +215,33 @@ class OrderService:
             '/labsvc.shop.v1.OrderService/ListOrders',
             labsvc_dot_shop_dot_v1_dot_order__pb2.ListOrdersRequest.SerializeToString,
             labsvc_dot_shop_dot_v1_dot_order__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamOrders(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/labsvc.shop.v1.OrderService/StreamOrders',
+            labsvc_dot_shop_dot_v1_dot_order__pb2.StreamOrdersRequest.SerializeToString,
+            labsvc_dot_shop_dot_v1_dot_order__pb2.StreamOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,14 @@ class OrderServiceStub:
     Errors: INVALID_ARGUMENT if the id is malformed; NOT_FOUND if nobody has this id.
     Safe to retry: it only reads.
     """
+    StreamOrders: _grpc.StreamStreamMultiCallable[_order_pb2.StreamOrdersRequest, _order_pb2.StreamOrdersResponse]
+    """Sends the orders that ListOrders would list, one at a time, as the caller asks for more.
+
+    The server never sends more orders than the credits of all requests add up to. It ends the
+    stream after the last order; a caller who wants no more closes its side.
+    Errors: those of ListOrders, and INVALID_ARGUMENT if a credit is not positive.
+    Safe to retry: it only reads.
+    """
 
 @_typing.type_check_only
 class OrderServiceAsyncStub(OrderServiceStub):
@@ -83,6 +91,14 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """Returns the newest orders of one user, at most 100, the newest first.
 
     Errors: INVALID_ARGUMENT if the id is malformed; NOT_FOUND if nobody has this id.
+    Safe to retry: it only reads.
+    """
+    StreamOrders: _aio.StreamStreamMultiCallable[_order_pb2.StreamOrdersRequest, _order_pb2.StreamOrdersResponse]  # type: ignore[assignment]
+    """Sends the orders that ListOrders would list, one at a time, as the caller asks for more.
+
+    The server never sends more orders than the credits of all requests add up to. It ends the
+    stream after the last order; a caller who wants no more closes its side.
+    Errors: those of ListOrders, and INVALID_ARGUMENT if a credit is not positive.
     Safe to retry: it only reads.
     """
 
@@ -127,6 +143,20 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the newest orders of one user, at most 100, the newest first.
 
         Errors: INVALID_ARGUMENT if the id is malformed; NOT_FOUND if nobody has this id.
+        Safe to retry: it only reads.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamOrders(
+        self,
+        request_iterator: _MaybeAsyncIterator[_order_pb2.StreamOrdersRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_order_pb2.StreamOrdersResponse], _abc.AsyncIterator[_order_pb2.StreamOrdersResponse]]:
+        """Sends the orders that ListOrders would list, one at a time, as the caller asks for more.
+
+        The server never sends more orders than the credits of all requests add up to. It ends the
+        stream after the last order; a caller who wants no more closes its side.
+        Errors: those of ListOrders, and INVALID_ARGUMENT if a credit is not positive.
         Safe to retry: it only reads.
         """
 
