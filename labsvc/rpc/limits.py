@@ -2,9 +2,10 @@
 
 A call over a limit ends with RESOURCE_EXHAUSTED, and its handler never ran. (The code alone does
 not say so: grpc also uses it for an answer that is too large.) That is better than a queue, in
-which calls wait until their callers have given up (notebook 07; claim C61). `maximum_concurrent_rpcs` of grpcio counts all methods together, health checks too, so that
-a busy server looks like a sick one. Here health checks are never counted, and a method can have a
-limit of its own:
+which calls wait until their callers have given up (notebook 07; claim C61).
+`maximum_concurrent_rpcs` of grpcio counts all methods together, health checks too, so that a busy
+server looks like a sick one. Here health checks are never counted, and a method can have a limit
+of its own:
 
     ConcurrencyLimit(total=200, methods={"/labsvc.shop.v1.InventoryService/WatchStock": 50})
 
