@@ -43,7 +43,7 @@ unit: dev ## the tests of the package
 	$(PY) -m pytest -q -n 4 --ignore=tests/browser --ignore=tests/engines
 
 engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
-	$(PY) -m pytest -q -n 3 tests/engines
+	$(PY) -m pytest -q -n 2 tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
 	$(PY) -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --nbval notebooks \

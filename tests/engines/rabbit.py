@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -111,7 +112,13 @@ class RabbitMQ:
             *("erl_call", "-address", f"{HOST}:{self._dist_port}", "-c", self._cookie),
             *("-timeout", "30", "-a", f"{module} {function} {arguments}"),
         ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+        give_up_at = time.monotonic() + READY_SECONDS
+        while True:
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+            # A node that is stopping or starting may refuse: then nothing was called.
+            if "failed to connect" not in done.stderr or time.monotonic() > give_up_at:
+                break
+            time.sleep(0.1)
         if done.returncode or "badrpc" in done.stdout:
             msg = f"{module}:{function} failed in RabbitMQ: {done.stdout}{done.stderr}"
             raise EngineError(msg)
