@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 PY = "$(VENV)/bin/python"
-PARTS = lint unit engines notebooks browser
+PARTS = lint unit notebooks browser
 export VENV
 unexport PYTHONPATH
 

@@ -86,8 +86,13 @@ class RabbitMQ:
     def restart(self) -> None:
         """End it in good order and start it again, in the same process."""
         self.call("rabbit", "stop", "[]")
-        self.call("rabbit", "start", "[]")
-        self._children[-1].wait_until(self._answers, READY_SECONDS)
+        for patience in (10.0, 10.0, READY_SECONDS):
+            self.call("rabbit", "start", "[]")  # does nothing while the stop is still under way
+            with suppress(EngineError):
+                self._children[-1].wait_until(self._answers, patience)
+                return
+        msg = "RabbitMQ did not start again; run the test once more, or look at its log"
+        raise EngineError(msg)
 
     def kill(self) -> None:
         """End it at once, as a crash does (SIGKILL)."""
