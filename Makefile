@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 PY = "$(VENV)/bin/python"
-PARTS = lint unit notebooks browser
+PARTS = lint unit engines notebooks browser
 export VENV
 unexport PYTHONPATH
 
@@ -40,13 +40,13 @@ lint: dev ## style, format, types and the direction of imports
 	"$(VENV)/bin/lint-imports"
 
 unit: dev ## the tests of the package
-	$(PY) -m pytest -q -n 4 --ignore=tests/browser --ignore=tests/engines
+	$(PY) -m pytest -q -n 6 --dist worksteal --ignore=tests/browser --ignore=tests/engines
 
 engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
-	$(PY) -m pytest -q -n 2 tests/engines
+	$(PY) -m pytest -q -n 4 --dist worksteal tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
-	$(PY) -m pytest -q -p no:cacheprovider -n 2 --dist loadscope --nbval notebooks \
+	$(PY) -m pytest -q -p no:cacheprovider -n 4 --dist loadscope --nbval notebooks \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 60
 
 twice: dev ## run every cell of every solution twice: the second time must say the same

@@ -39,7 +39,7 @@ def main() -> int:
         for path in sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb")):
             nbformat.write(doubled(path), Path(folder, path.name))
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += ["-n", "2", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
+        command += ["-n", "4", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
         command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg")]
         command += ["--nbval-cell-timeout", "60", "-c", str(ROOT / "pyproject.toml")]
         env = os.environ | {"LABSVC_DATA_DIR": str(Path(folder, "data"))}

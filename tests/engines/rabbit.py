@@ -84,15 +84,22 @@ class RabbitMQ:
             self._children.append(Child(self._as_user(command), self.log, self._env()))
 
     def restart(self) -> None:
-        """End it in good order and start it again, in the same process."""
-        self.call("rabbit", "stop", "[]")
-        for patience in (10.0, 10.0, READY_SECONDS):
-            self.call("rabbit", "start", "[]")  # does nothing while the stop is still under way
-            with suppress(EngineError):
-                self._children[-1].wait_until(self._answers, patience)
-                return
-        msg = "RabbitMQ did not start again; run the test once more, or look at its log"
-        raise EngineError(msg)
+        """End it in good order, its processes too, and start it again.
+
+        Raises:
+            EngineError: it did not end, or did not start again, within a minute.
+
+        """
+        self.call("init", "stop", "[]")
+        server = self._children[-1]
+        give_up_at = time.monotonic() + READY_SECONDS
+        while server.alive:
+            if time.monotonic() > give_up_at:
+                msg = f"RabbitMQ does not end; its log is in {self.folder}/log"
+                raise EngineError(msg)
+            time.sleep(0.02)
+        self.kill()  # epmd is left
+        self.start()
 
     def kill(self) -> None:
         """End it at once, as a crash does (SIGKILL)."""
@@ -117,13 +124,7 @@ class RabbitMQ:
             *("erl_call", "-address", f"{HOST}:{self._dist_port}", "-c", self._cookie),
             *("-timeout", "30", "-a", f"{module} {function} {arguments}"),
         ]
-        give_up_at = time.monotonic() + READY_SECONDS
-        while True:
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
-            # A node that is stopping or starting may refuse: then nothing was called.
-            if "failed to connect" not in done.stderr or time.monotonic() > give_up_at:
-                break
-            time.sleep(0.1)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
         if done.returncode or "badrpc" in done.stdout:
             msg = f"{module}:{function} failed in RabbitMQ: {done.stdout}{done.stderr}"
             raise EngineError(msg)
