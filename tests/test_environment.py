@@ -16,6 +16,9 @@ from rattler import MatchSpec
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+JOBS: dict[str, Any] = yaml.safe_load(
+    (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+)["jobs"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 
 PYPI_NAMES = {"matplotlib-base": "matplotlib"}
@@ -111,14 +114,16 @@ def test_lock_pins_what_installs() -> None:
     assert names >= {"pip", "hatchling", "editables"}
 
 
+def commands(job: str) -> list[str]:
+    """Return what a job of the workflow runs."""
+    return [step["run"] for step in JOBS[job]["steps"] if "run" in step]
+
+
 def test_ci_runs_the_command_of_the_readme() -> None:
     """The CI job runs `make test`, as the README says, on Linux and macOS with two Pythons."""
-    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
-    job: dict[str, Any] = yaml.safe_load(text)["jobs"]["test"]
-    commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert commands == ["make test"]
+    assert commands("test") == ["make test"]
     assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
-    matrix = job["strategy"]["matrix"]
+    matrix = JOBS["test"]["strategy"]["matrix"]
     assert {system.split("-")[0] for system in matrix["os"]} == {"ubuntu", "macos"}
     supported = SpecifierSet(PYPROJECT["project"]["requires-python"])
     assert len(matrix["python"]) > 1
@@ -126,7 +131,8 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
 
 def test_local_ci_runs_the_same() -> None:
-    """`.ci/run` ends in `make test` and can be executed."""
+    """`.ci/run` can be executed, and ends with what the workflow's two jobs run."""
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o100
-    assert script.read_text(encoding="utf-8").splitlines()[-1] == "exec make test"
+    last = script.read_text(encoding="utf-8").splitlines()[-3:]
+    assert last == commands("test") + commands("prove")

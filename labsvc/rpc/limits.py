@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from labsvc.rpc._wraps import Wraps
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
@@ -39,7 +41,7 @@ class ConcurrencyLimit(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, *, total: int | None = None, methods: Mapping[str, int]) -> None:
-        self._slots = _Slots(total, methods)
+        self._limits = _limits(_Slots(total, methods))
 
     async def intercept_service(
         self,
@@ -48,14 +50,14 @@ class ConcurrencyLimit(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Return the method's handler, which now refuses what is too much."""
         handler = await continuation(handler_call_details)
-        return _limited(self._slots, handler_call_details.method, handler)
+        return self._limits.wrap(handler_call_details.method, handler)
 
 
 class ConcurrencyLimitThreaded(grpc.ServerInterceptor):
     """The limits for grpc.server; the arguments are those of `ConcurrencyLimit`."""
 
     def __init__(self, *, total: int | None = None, methods: Mapping[str, int]) -> None:
-        self._slots = _Slots(total, methods)
+        self._limits = _limits(_Slots(total, methods))
 
     def intercept_service(
         self,
@@ -64,7 +66,7 @@ class ConcurrencyLimitThreaded(grpc.ServerInterceptor):
     ) -> Any:
         """Return the method's handler, which now refuses what is too much."""
         handler = continuation(handler_call_details)
-        return _limited(self._slots, handler_call_details.method, handler)
+        return self._limits.wrap(handler_call_details.method, handler)
 
 
 class _Slots:
@@ -101,18 +103,15 @@ class _Slots:
         return ""
 
 
-def _limited(slots: _Slots, method: str, handler: Any) -> Any:
-    if handler is None or method.startswith(_HEALTH):
-        return handler
-    kind = ("stream" if handler.request_streaming else "unary") + (
-        "_stream" if handler.response_streaming else "_unary"
-    )
-    behaviour = getattr(handler, kind)
-    if inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour):
-        wrapped = _asynchronous(slots, method, behaviour)
-    else:
-        wrapped = _threaded(slots, method, behaviour, streams=handler.response_streaming)
-    return handler._replace(**{kind: wrapped})
+def _limits(slots: _Slots) -> Wraps:
+    def around(method: str, handler: Any, behaviour: Any) -> Any:
+        if method.startswith(_HEALTH):
+            return behaviour
+        if inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour):
+            return _asynchronous(slots, method, behaviour)
+        return _threaded(slots, method, behaviour, streams=handler.response_streaming)
+
+    return Wraps(around)
 
 
 def _asynchronous(slots: _Slots, method: str, behaviour: Any) -> Any:

@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ from bench_row import Row
 from jupyter_client.manager import start_new_kernel
 
 from labsvc import Lab, closed_loop, compare
+from labsvc.rpc import chain
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
 
 if TYPE_CHECKING:
@@ -100,17 +103,26 @@ def lab_start() -> Iterator[Row]:
     yield Row("Lab with gRPC, HTTP and queue ready", statistics.median(times), 250, "ms", detail)
 
 
-def grpc_caller(target: str) -> Callable[[], object]:
+def grpc_caller(target: str, *interceptors: Any) -> Callable[[], object]:
     """Return a function that makes one unary call over a channel of its own."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    stub = user_pb2_grpc.UserServiceStub(grpc.insecure_channel(target, options=options))
+    channel = grpc.insecure_channel(target, options=options)
+    stub = user_pb2_grpc.UserServiceStub(grpc.intercept_channel(channel, *interceptors))
     request = user_pb2.GetUserRequest(user_id="u-1")
     return lambda: stub.GetUser(request, timeout=5)
 
 
-async def bare_grpc() -> tuple[grpc.aio.Server, str]:
-    """Start the echo without anything of ours around it."""
-    server = grpc.aio.server()
+class EchoInThreads(user_pb2_grpc.UserServiceServicer):
+    """The same for grpc.server."""
+
+    def GetUser(self, request: Any, context: Any) -> user_pb2.GetUserResponse:
+        """Answer at once."""
+        return REPLY
+
+
+async def aio_echo(*interceptors: Any) -> tuple[grpc.aio.Server, str]:
+    """Start the echo with these interceptors, and nothing else of ours around it."""
+    server = grpc.aio.server(interceptors=list(interceptors))
     user_pb2_grpc.add_UserServiceServicer_to_server(Echo(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -120,12 +132,47 @@ async def bare_grpc() -> tuple[grpc.aio.Server, str]:
 def unary_grpc() -> Iterator[Row]:
     """Put the lab's server interceptors beside a bare grpc.aio echo of the same message."""
     with Lab() as lab:
-        server, bare = lab.loop.run(bare_grpc())
+        server, bare = lab.loop.run(aio_echo())
         hosted = lab.serve_grpc(Echo())
         variants = {"lab": grpc_caller(hosted.target), "bare": grpc_caller(bare)}
         measured = compare(variants, calls=CALLS, rounds=30)
         lab.loop.run(server.stop(None))
     yield ratio_row("unary call, all server interceptors over bare", measured, 1.25)
+
+
+def chain_aio() -> Iterator[Row]:
+    """Put the full client and server chain beside a bare call, on grpc.aio."""
+    with Lab() as lab:
+        server, bare = lab.loop.run(aio_echo())
+        chained, target = lab.loop.run(aio_echo(*chain.aio_server(cap=5, total=100)))
+        measured = compare(
+            {"lab": grpc_caller(target, *chain.client(default=5)), "bare": grpc_caller(bare)},
+            calls=CALLS, rounds=30,
+        )  # fmt: skip
+        lab.loop.run(server.stop(None))
+        lab.loop.run(chained.stop(None))
+    yield ratio_row("full client and server chain over bare, aio", measured, 1.25)
+
+
+def chain_threads() -> Iterator[Row]:
+    """Put the full client and server chain beside a bare call, on grpc.server."""
+    with ExitStack() as running:
+
+        def serve(*interceptors: Any) -> str:
+            pool = running.enter_context(ThreadPoolExecutor(4))
+            server = grpc.server(pool, interceptors=list(interceptors))
+            user_pb2_grpc.add_UserServiceServicer_to_server(EchoInThreads(), server)
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            running.callback(lambda: server.stop(None).wait())
+            return f"127.0.0.1:{port}"
+
+        target = serve(*chain.server(cap=5, total=100))
+        measured = compare(
+            {"lab": grpc_caller(target, *chain.client(default=5)), "bare": grpc_caller(serve())},
+            calls=CALLS, rounds=30,
+        )  # fmt: skip
+    yield ratio_row("full client and server chain over bare, threads", measured, 1.25)
 
 
 def echo_app() -> fastapi.FastAPI:
@@ -324,13 +371,15 @@ def whole_test_run() -> Iterator[Row]:
     done = subprocess.run(["make", "test"], cwd=ROOT, capture_output=True, text=True, check=False)
     took = time.perf_counter() - start
     verdict = "passed" if done.returncode == 0 else "FAILED"
-    yield Row("make test", took, 300, "s", f"{verdict}; lint, unit, notebooks, browser")
+    yield Row("make test", took, 300, "s", f"{verdict}; lint, unit, engines, notebooks, browser")
 
 
 PARTS: list[Callable[[], Iterator[Row]]] = [
     import_cost,
     lab_start,
     unary_grpc,
+    chain_aio,
+    chain_threads,
     unary_http,
     measuring,
     proxy_latency,
@@ -351,7 +400,7 @@ def main() -> int:
             mark = "met   " if row.met else "MISSED"
             bound = "at least" if row.at_least else "at most"
             print(
-                f"{mark} {row.what:46} {row.value:8.2f} {row.unit:5} "
+                f"{mark} {row.what:48} {row.value:8.2f} {row.unit:5} "
                 f"({bound} {row.goal:g}) {row.detail}",
                 flush=True,
             )
