@@ -114,6 +114,8 @@ def structure_faults(notebook: Any, number: str) -> list[str]:
         said.append(f"{len(text.split())} words")
     if not any("image/png" in o.get("data", {}) for cell in cells for o in cell.outputs):
         said.append("no picture")
+    if "## Summary\n\n| symptom | cause | fix | setting |\n" not in text:
+        said.append("no table of symptoms, causes, fixes and settings under `## Summary`")
     if "## Exercise" not in text or "<details>" not in text:
         said.append("no exercise with a hint behind <details>")
     if not re.search(r"^##+ Stop the lab$", text, re.MULTILINE) or "lab.stop()" not in (
@@ -289,6 +291,7 @@ def good_notebook() -> list[Any]:
         V4.new_markdown_cell("## Exercise: yours\n\n<details>a hint</details>"),
         cell("def mine(n):\n    raise NotImplementedError", tags=("exercise",)),
         *(cell(f'check("{exercise_id}", mine)') for exercise_id in known),
+        V4.new_markdown_cell("## Summary\n\n| symptom | cause | fix | setting |\n| --- |"),
         V4.new_markdown_cell("### Stop the lab"),
         cell("lab.stop()"),
     ]
@@ -315,6 +318,7 @@ def test_good_notebook_has_no_fault() -> None:
         (without(" minutes"), "minutes"),
         (without("word "), "words"),
         (without("<details>"), "<details>"),
+        (without(" setting |"), "no table"),
         (without("lab.stop()"), "Stop the lab"),
         (without("### Stop the lab"), "Stop the lab"),
         (without("def mine(n):"), "which no exercise cell defines"),
