@@ -1,7 +1,7 @@
 """Run every notebook 20 times in a row, every second time with both cores busy.
 
-A notebook that passes 19 times in 20 is broken. Prints a line for each run and stops at nothing:
-the count at the end says how often which notebook failed.
+A notebook that passes 19 times in 20 is broken. Prints a line for each run, with what
+it said if it failed, and stops at nothing: the count at the end says how often which notebook failed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RUNS = 20
+LAST = 5000  # characters of what a failed run said
 
 
 def busy(stack: ExitStack) -> None:
@@ -49,6 +50,8 @@ def main() -> int:
         how = "busy" if number % 2 == 0 else "idle"
         verdict = ", ".join(failed) or ("passed" if not done.returncode else "FAILED")
         print(f"run {number:2} {how} {time.monotonic() - start:4.0f} s  {verdict}", flush=True)
+        if done.returncode:
+            print(done.stdout[-LAST:], flush=True)
     print(f"{RUNS} runs, {failures.total()} failures", dict(failures))
     return int(failures.total() > 0)
 
