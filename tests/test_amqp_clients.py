@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from labsvc.amqp import Broker, QueueStats
 from labsvc.errors import LabError, PortInUseError
 from labsvc.loop import Loop
+from tests.amqp_channel import channel_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,19 +50,6 @@ def broker(loop: Loop) -> Iterator[Broker]:
     yield broker
     loop.run(broker.stop())
     assert broker.stats.connections == 0
-
-
-@contextmanager
-def pika_channel(broker: Broker) -> Iterator[BlockingChannel]:
-    """Open a pika connection with one channel."""
-    with closing(pika.BlockingConnection(pika.URLParameters(broker.url))) as connection:
-        yield connection.channel()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds; the test's timeout ends a wait in vain."""
-    while not condition():
-        time.sleep(0.005)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -304,7 +291,7 @@ def test_cancelled_consumers_are_told(broker: Broker) -> None:
 
 def test_publish_get_and_confirm_with_pika(broker: Broker) -> None:
     """A confirmed publish is in the queue at once; get counts what is left."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.confirm_delivery()
         channel.queue_declare("q")
         for number in range(3):
@@ -322,7 +309,7 @@ def test_publish_get_and_confirm_with_pika(broker: Broker) -> None:
 
 def test_every_size_of_message_passes(broker: Broker) -> None:
     """Empty, as large as a frame, and several frames long: the body is the same."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q")
         for size in (0, 1, 131064, 131065, 1_000_000):
             body = bytes(size % 251 for _ in range(size))
@@ -346,7 +333,7 @@ def test_answers_to_a_delivery(
     broker: Broker, answer: Callable[[BlockingChannel, int], None], left: list[bytes]
 ) -> None:
     """What is requeued keeps its place and is marked; the rest is gone."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q")
         for number in range(3):
             channel.basic_publish("", "q", str(number).encode())
@@ -361,7 +348,7 @@ def test_answers_to_a_delivery(
 
 def test_multiple_answers_and_unknown_tags(broker: Broker) -> None:
     """`multiple` settles all up to the tag; a tag that was never given out is 406."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q")
         for number in range(6):
             channel.basic_publish("", "q", str(number).encode())
@@ -380,8 +367,8 @@ def test_multiple_answers_and_unknown_tags(broker: Broker) -> None:
 
 def test_an_exclusive_queue_belongs_to_one_connection(broker: Broker) -> None:
     """Others are refused with 405; it is deleted when its connection closes."""
-    with pika_channel(broker) as other:
-        with pika_channel(broker) as owner:
+    with channel_of(broker) as other:
+        with channel_of(broker) as owner:
             name = owner.queue_declare("", exclusive=True).method.queue
             assert name.startswith("amq.gen-")
             with pytest.raises(pika.exceptions.ChannelClosedByBroker) as caught:
@@ -392,7 +379,7 @@ def test_an_exclusive_queue_belongs_to_one_connection(broker: Broker) -> None:
 
 def test_an_auto_delete_queue_goes_with_its_last_consumer(broker: Broker) -> None:
     """It outlives declaration and the first of two consumers."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q", auto_delete=True)
         tags = [channel.basic_consume("q", lambda *_: None) for _ in range(2)]
         channel.basic_cancel(tags[0])
@@ -415,7 +402,7 @@ def test_exchanges_route_by_their_type(
     broker: Broker, exchange: str, bindings: dict[str, str], key: str, reached: set[str]
 ) -> None:
     """Direct compares the key, fanout ignores it, topic matches words."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         for queue, pattern in bindings.items():
             channel.queue_declare(queue)
             channel.queue_bind(queue, exchange, pattern)
@@ -430,7 +417,7 @@ def test_exchanges_route_by_their_type(
 
 def test_channels_of_a_connection_are_apart(broker: Broker) -> None:
     """An error on one channel leaves the other's consumers and deliveries alone."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         other = channel.connection.channel()
         channel.queue_declare("q")
         got: list[bytes] = []
@@ -449,6 +436,23 @@ def test_channels_of_a_connection_are_apart(broker: Broker) -> None:
         assert got == [b"still here"]
 
 
+def test_a_delivery_tag_belongs_to_its_channel(broker: Broker) -> None:
+    """Another channel of the connection cannot ack it: 406, and the message stays unacked."""
+    with channel_of(broker) as channel:
+        other = channel.connection.channel()
+        channel.queue_declare("q")
+        channel.basic_publish("", "q", b"mine")
+        tag = channel.basic_get("q")[0].delivery_tag
+        other.basic_ack(tag)
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker) as caught:
+            other.queue_declare("q", passive=True)
+        assert caught.value.reply_code == 406
+        assert broker.stats.queues["q"].unacked == 1
+        channel.basic_ack(tag)
+        channel.queue_declare("q", passive=True)
+        assert broker.stats.queues["q"].unacked == 0
+
+
 def test_a_wrong_password_is_an_error_for_pika(broker: Broker) -> None:
     """With pika a refused login has an error of its own."""
     url = f"amqp://learner:wrong@127.0.0.1:{broker.port}/"
@@ -463,12 +467,12 @@ def test_many_threads_publish_at_once(broker: Broker) -> None:
     """Concurrent clients lose nothing and each keeps its own order."""
 
     def publish(name: str) -> None:
-        with pika_channel(broker) as channel:
+        with channel_of(broker) as channel:
             channel.confirm_delivery()
             for number in range(50):
                 channel.basic_publish("", "q", f"{name}{number}".encode())
 
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q")
         threads = [threading.Thread(target=publish, args=(name,)) for name in "abcd"]
         for thread in threads:
@@ -517,7 +521,7 @@ def test_a_frozen_client_does_not_delay_the_stop(broker: Broker, loop: Loop) -> 
 
 def test_a_transaction_takes_effect_at_its_commit(broker: Broker) -> None:
     """Publishes and answers wait for tx.commit; tx.rollback forgets them."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q")
         channel.basic_publish("", "q", b"first")
         channel.tx_select()
@@ -533,7 +537,7 @@ def test_a_transaction_takes_effect_at_its_commit(broker: Broker) -> None:
 
 def test_a_commit_says_that_a_queue_was_full(broker: Broker) -> None:
     """406 when a message was rejected; those that found room are there."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
         channel.tx_select()
         for body in (b"1", b"2"):
@@ -545,7 +549,7 @@ def test_a_commit_says_that_a_queue_was_full(broker: Broker) -> None:
 
 def test_a_lost_transaction_gives_back_what_it_answered(broker: Broker) -> None:
     """Acks that were not committed count for nothing when the channel closes."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         channel.queue_declare("q")
         channel.basic_publish("", "q", b"1")
         other = channel.connection.channel()
@@ -579,7 +583,7 @@ def test_a_full_queue_rejects_only_what_finds_no_room(broker: Broker) -> None:
 
 def test_copies_go_to_the_queues_that_the_sender_names(broker: Broker) -> None:
     """CC and BCC are more routing keys, and nobody sees BCC."""
-    with pika_channel(broker) as channel:
+    with channel_of(broker) as channel:
         headers = {"CC": ["open"], "BCC": ["secret"], "mine": 1}
         for name in ("q", "open", "secret"):
             channel.queue_declare(name)
@@ -596,7 +600,7 @@ def test_virtual_hosts_share_nothing(loop: Loop) -> None:
     loop.run(broker.start())
     try:
         blue = pika.BlockingConnection(pika.URLParameters(f"{broker.url}blue"))
-        with closing(blue), pika_channel(broker) as channel:
+        with closing(blue), channel_of(broker) as channel:
             blue.channel().queue_declare("q")
             blue.channel().basic_publish("amq.direct", "q", b"lost")
             with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="vhost '/'"):

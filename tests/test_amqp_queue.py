@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from labsvc.amqp.arguments import QueueSettings
 from labsvc.amqp.errors import ReplyCode, SoftError
+from labsvc.amqp.expiry import EXPIRE_AT_ONCE
 from labsvc.amqp.message import Message
-from labsvc.amqp.queue import EXPIRE_AT_ONCE, Entry, Queue
+from labsvc.amqp.queue import Entry, Queue
+from labsvc.amqp.unacked import Unacked
 from tests.test_amqp_rules import FakeClock, FakeConsumer
 
 
@@ -55,7 +59,24 @@ def test_where_a_message_comes_back(settings: QueueSettings, lost: bool, order: 
     entries = [take(queue) for _ in range(4)]
     for number in (2, 0, 3):
         queue.requeue(entries[number], lost=lost)
+    assert [entry.redelivered for entry in entries] == [True, False, True, True]
     assert "".join(bodies(queue)) == order
+
+
+def test_a_delivery_limit_counts_what_comes_back() -> None:
+    """A message may come back so often; once more, and it leaves with its reason."""
+    dead: list[tuple[bytes, str]] = []
+    queue = Queue(
+        "q",
+        QueueSettings(kind="quorum", delivery_limit=2),
+        dead_letter=lambda message, reason, _: dead.append((message.body, reason)),
+    )
+    queue.publish(message("bad"))
+    for left in (1, 1, 0):
+        assert dead == []
+        queue.requeue(take(queue))
+        assert len(queue) == left
+    assert dead == [(b"bad", "delivery_limit")]
 
 
 def test_a_quorum_queue_rejects_late_and_accepts_late() -> None:
@@ -66,6 +87,18 @@ def test_a_quorum_queue_rejects_late_and_accepts_late() -> None:
     for waiting, taken in ((10, False), (9, False), (8, True), (8, True)):
         queue.settle(take(queue))
         assert (len(queue), queue.publish(message("x"))) == (waiting, taken)
+
+
+def test_prefetch_counts_a_delivery_until_it_is_answered() -> None:
+    """Its consumer and its channel count it; of basic.get, nobody does."""
+    queue, unacked, consumer = filled(QueueSettings(), "ab"), Unacked(), SimpleNamespace(unacked=0)
+    counted = unacked.add(take(queue), queue, consumer)  # type: ignore[arg-type]
+    unacked.add(take(queue), queue, None)
+    assert (len(unacked), unacked.prefetched, consumer.unacked) == (2, 1, 1)
+    (delivery,) = unacked.take(counted, multiple=False)
+    assert (len(unacked), unacked.prefetched, consumer.unacked) == (1, 1, 1)
+    unacked.release(delivery)
+    assert (len(unacked), unacked.prefetched, consumer.unacked) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(("kind", "second"), [("classic", "high"), ("quorum", "low")])
@@ -131,6 +164,21 @@ def test_a_message_behind_the_first_expires_in_time() -> None:
         clock.advance(10)
         assert len(queue) == left
         assert bodies(queue) == (["first"] if left else [])
+
+
+def test_what_expired_behind_the_first_is_not_delivered() -> None:
+    """A consumer that can take both gets the first only."""
+    clock = FakeClock()
+    queue = Queue("q", clock=clock)
+    queue.publish(message("first"))
+    queue.publish(message("second", expiration=10))
+    clock.advance(10)
+    assert len(queue) == 2
+    consumer = FakeConsumer(2)
+    queue.add(consumer)
+    queue.dispatch()
+    assert [entry.message.body for entry in consumer.held] == [b"first"]
+    assert len(queue) == 0
 
 
 def test_many_messages_expire_in_steps() -> None:

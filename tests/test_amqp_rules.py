@@ -27,7 +27,7 @@ from labsvc.amqp.fields import (
     decode_method,
     method_index,
 )
-from labsvc.amqp.journal import Forgetful
+from labsvc.amqp.journal import Journal
 from labsvc.amqp.matching import headers_match, topic_matches
 from labsvc.amqp.memory import MESSAGE_OVERHEAD, Memory
 from labsvc.amqp.message import Message
@@ -151,7 +151,7 @@ class FakeTimer:
             self.timers.remove(self)
 
 
-class FakeJournal(Forgetful):
+class FakeJournal(Journal):
     """Knows which messages are in the queue: the positions that entered and did not leave."""
 
     def __init__(self) -> None:

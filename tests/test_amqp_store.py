@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pika
 import pika.exceptions
@@ -22,13 +23,15 @@ from labsvc.amqp.fields import Cursor, pack_table
 from labsvc.amqp.timeline import CHANGES, Timeline
 from labsvc.errors import LabError
 from labsvc.loop import Loop
+from tests.amqp_channel import channel_of, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
 
+confirming_channel = partial(channel_of, confirms=True)
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 TRANSIENT = pika.BasicProperties(delivery_mode=1)
 
@@ -57,34 +60,12 @@ def broker(loop: Loop, data: Path) -> Iterator[Broker]:
     loop.run(broker.stop())
 
 
-@contextmanager
-def channel_of(broker: Broker, **parameters: Any) -> Iterator[BlockingChannel]:
-    """Open a pika channel with confirms; a broker that was killed meanwhile is no error."""
-    settings = pika.URLParameters(broker.url)
-    for name, value in parameters.items():
-        setattr(settings, name, value)
-    connection = pika.BlockingConnection(settings)
-    try:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        yield channel
-    finally:
-        with suppress(pika.exceptions.AMQPError):
-            connection.close()
-
-
 def taken(channel: BlockingChannel, queue: str) -> list[bytes]:
     """Take all that waits in a queue."""
     bodies = []
     while (message := channel.basic_get(queue, auto_ack=True))[0] is not None:
         bodies.append(message[2])
     return bodies
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds; the test's timeout ends a wait in vain."""
-    while not condition():
-        time.sleep(0.005)
 
 
 def rows(data: Path, table: str) -> int:
@@ -101,7 +82,7 @@ def rows(data: Path, table: str) -> int:
 def test_durable_things_survive(loop: Loop, broker: Broker, end: str) -> None:
     """Durable queues, exchanges and bindings with their arguments are there again."""
     matching = {"x-match": "any", "n": 1, "big": 1 << 40, "s": "é", "nested": {"l": [True, None]}}
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         for durable in (True, False):
             name = "kept" if durable else "lost"
             channel.queue_declare(name, durable=durable)
@@ -120,7 +101,7 @@ def test_durable_things_survive(loop: Loop, broker: Broker, end: str) -> None:
     named = [name for name in broker.stats.queues if not name.startswith("amq.gen-")]
     assert named == ["kept"]
     assert len(broker.stats.queues) == 2
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("kept", durable=True)
         channel.basic_publish("kept", "a.b", b"topic", TRANSIENT, mandatory=True)
         headers = pika.BasicProperties(headers={"s": "é"})
@@ -146,7 +127,7 @@ def test_confirmed_messages_survive(
     loop: Loop, broker: Broker, kind: str, end: str, redelivered: list[bool]
 ) -> None:
     """They keep order and headers, what was acked is gone; redelivered as RabbitMQ 3.10 has it."""
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True, arguments={"x-queue-type": kind})
         for number in range(4):
             properties = pika.BasicProperties(delivery_mode=2, headers={"n": number})
@@ -160,7 +141,7 @@ def test_confirmed_messages_survive(
     for _ in range(2):  # the second time after a stop
         loop.run(broker.restart())
         assert broker.stats.queues == {"q": QueueStats(ready=3, unacked=0, consumers=0)}
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         got = [channel.basic_get("q", auto_ack=True) for _ in range(3)]
     assert [(body, properties.headers["n"]) for _, properties, body in got] == [
         (b"1", 1),
@@ -174,7 +155,7 @@ def test_confirmed_messages_survive(
 
 def test_transient_messages_are_not_stored(loop: Loop, broker: Broker, data: Path) -> None:
     """A transient message ends with the broker, except in a quorum queue, which keeps all."""
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("classic", durable=True)
         channel.queue_declare("quorum", durable=True, arguments={"x-queue-type": "quorum"})
         for queue in ("classic", "quorum"):
@@ -182,26 +163,26 @@ def test_transient_messages_are_not_stored(loop: Loop, broker: Broker, data: Pat
     loop.run(broker.stop())
     assert rows(data, "messages") == 1
     loop.run(broker.start())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         assert taken(channel, "classic") == []
         assert taken(channel, "quorum") == [b"transient"]
 
 
 def test_a_body_is_stored_once(loop: Loop, broker: Broker, data: Path) -> None:
     """A message in three queues is one row, until the last of them has let it go."""
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         for queue in "abc":
             channel.queue_declare(queue, durable=True)
             channel.queue_bind(queue, "amq.fanout")
         channel.basic_publish("amq.fanout", "", b"shared", PERSISTENT)
         channel.queue_delete("c")
     loop.run(broker.restart())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         assert taken(channel, "a") == [b"shared"]
     loop.run(broker.stop())
     assert (rows(data, "messages"), rows(data, "entries")) == (1, 1)
     loop.run(broker.start())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         assert taken(channel, "b") == [b"shared"]
     loop.run(broker.stop())
     assert (rows(data, "messages"), rows(data, "entries")) == (0, 0)
@@ -209,7 +190,7 @@ def test_a_body_is_stored_once(loop: Loop, broker: Broker, data: Path) -> None:
 
 def test_what_leaves_unread_leaves_the_store(loop: Loop, broker: Broker, data: Path) -> None:
     """Purged, expired and dropped messages, and those of a deleted queue, leave no rows."""
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         for queue, arguments in (
             ("purged", {}),
             ("expired", {"x-message-ttl": 1}),
@@ -229,7 +210,7 @@ def test_what_leaves_unread_leaves_the_store(loop: Loop, broker: Broker, data: P
 
 def test_time_to_live_counts_on_while_the_broker_is_down(loop: Loop, broker: Broker) -> None:
     """A message that expired while nobody ran the broker is not delivered afterwards."""
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True)
         short = pika.BasicProperties(delivery_mode=2, expiration="50")
         channel.basic_publish("", "q", b"short", short)
@@ -238,14 +219,14 @@ def test_time_to_live_counts_on_while_the_broker_is_down(loop: Loop, broker: Bro
         loop.run(broker.kill())
     wait_for(lambda: time.time() > published + 0.05)
     loop.run(broker.restart())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         assert taken(channel, "q") == [b"long"]
 
 
 def test_delivery_counts_survive_a_kill(loop: Loop, broker: Broker) -> None:
     """A poison message does not start anew because the broker was killed."""
     quorum = {"x-queue-type": "quorum", "x-delivery-limit": 2}
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True, arguments=quorum)
         channel.basic_publish("", "q", b"poison", PERSISTENT)
         for _ in range(2):
@@ -255,7 +236,7 @@ def test_delivery_counts_survive_a_kill(loop: Loop, broker: Broker) -> None:
         channel.queue_declare("q", passive=True)
         loop.run(broker.kill())
     loop.run(broker.restart())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         method, properties, _ = channel.basic_get("q")
         assert method is not None
         assert properties.headers["x-delivery-count"] == 2
@@ -267,7 +248,7 @@ def test_without_a_folder_a_kill_forgets_everything(loop: Loop) -> None:
     """A broker without data starts empty, on the same port."""
     broker = Broker("learner", "secret")
     port = loop.run(broker.start())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True)
         loop.run(broker.kill())
         with pytest.raises(pika.exceptions.AMQPConnectionError):
@@ -282,7 +263,7 @@ def test_a_folder_serves_one_broker(loop: Loop, broker: Broker, data: Path) -> N
     """A second broker on the same data is refused, and harms nobody."""
     with pytest.raises(LabError, match="one broker at a time"):
         loop.run(Broker("other", "secret", data).start())
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True)
 
 
@@ -315,7 +296,7 @@ def test_nothing_is_confirmed_while_the_disk_is_full(
                 raise sqlite3.OperationalError(msg)
         commit()
 
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True)
         monkeypatch.setattr(store, "commit", full)
         channel.basic_publish("", "q", b"x", PERSISTENT)
@@ -352,7 +333,7 @@ def test_publishers_wait_while_memory_is_low(loop: Loop, data: Path) -> None:
     published: list[int] = []
 
     def publish() -> None:
-        with channel_of(broker) as channel:
+        with confirming_channel(broker) as channel:
             connection = channel.connection
             connection.add_on_connection_blocked_callback(
                 lambda _, method: heard.append(method.method.reason)
@@ -363,7 +344,7 @@ def test_publishers_wait_while_memory_is_low(loop: Loop, data: Path) -> None:
                 published.append(number)
             connection.process_data_events(0)  # now pika calls back
 
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True)
         thread = threading.Thread(target=publish)
         thread.start()
@@ -382,7 +363,7 @@ def test_a_blocked_connection_may_end(loop: Loop) -> None:
     """A publisher that is blocked when the broker stops does not hold it up."""
     broker = Broker("learner", "secret", memory_limit=100)
     loop.run(broker.start())
-    with channel_of(broker, blocked_connection_timeout=60) as channel:
+    with confirming_channel(broker, blocked_connection_timeout=60) as channel:
         channel.queue_declare("q")
         channel.basic_publish("", "q", b"x")
         loop.run(broker.stop())
@@ -400,7 +381,7 @@ def test_timeline_and_rates(loop: Loop, broker: Broker) -> None:
     def depths() -> list[tuple[int, int]]:
         return [(depth.ready, depth.unacked) for depth in broker.timeline.get("q", [])]
 
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_declare("q", durable=True)
         for _ in range(3):
             channel.basic_publish("", "q", b"x", PERSISTENT)
@@ -414,7 +395,7 @@ def test_timeline_and_rates(loop: Loop, broker: Broker) -> None:
     loop.run(broker.restart())
     assert depths()[-1] == (3, 0)
     assert broker.stats.queues["q"].arriving == 0
-    with channel_of(broker) as channel:
+    with confirming_channel(broker) as channel:
         channel.queue_purge("q")
         wait_for(lambda: broker.stats.queues["q"].leaving > 0)
     times = [depth.at for depth in broker.timeline["q"]]

@@ -73,8 +73,10 @@ def test_an_effect_happens_once_for_each_id(db: sqlite3.Connection, isolation: s
     assert not db.in_transaction
 
 
-def test_a_failed_effect_is_tried_again(db: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("isolation", ["", None], ids=["implicit", "autocommit"])
+def test_a_failed_effect_is_tried_again(db: sqlite3.Connection, isolation: str | None) -> None:
     """What the effect raises is raised on; it leaves nothing, and the message returns."""
+    db.isolation_level = isolation
     tries = []
 
     def fails_once(db: sqlite3.Connection, message: Any) -> None:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import pytest
+from aio_pika import DeliveryMode
 from aio_pika.exceptions import DeliveryError
 
 from labsvc.amqp import Broker
 from labsvc.delivery.outbox import Outbox
+from labsvc.loop import Loop
+from labsvc.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -61,6 +64,7 @@ async def ids(queue: Any) -> list[str]:
     taken = []
     while (message := await queue.get(no_ack=True, fail=False)) is not None:
         assert message.body.decode() == message.message_id
+        assert message.delivery_mode is DeliveryMode.PERSISTENT
         taken.append(message.message_id)
     return taken
 
@@ -161,3 +165,37 @@ def test_a_channel_without_confirms_is_refused(db: sqlite3.Connection) -> None:
 
     with_broker(test, publisher_confirms=False)
     assert outbox.waiting == 1
+
+
+def test_an_event_whose_confirm_does_not_come_stays(db: sqlite3.Connection) -> None:
+    """The relay waits so long and no longer; the event goes out over the next connection."""
+    outbox = Outbox(db)
+    place(db, outbox, "o-1")
+    loop = Loop.start()
+    broker = Broker("lab", "secret")
+    loop.run(broker.start())
+    wire = Proxy(loop, f"127.0.0.1:{broker.port}").start()
+    url = broker.url.replace(str(broker.port), wire.target.rpartition(":")[2])
+
+    async def test() -> None:
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            await channel.declare_queue("events", durable=True)
+            wire.set(blackhole=True)
+            relay = asyncio.create_task(outbox.relay(channel.default_exchange, publish_timeout=0.1))
+            await asyncio.wait([relay], timeout=10)
+            wire.clear()
+            with pytest.raises(TimeoutError):
+                await relay
+            assert outbox.waiting == 1
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            assert await outbox.relay(channel.default_exchange) == 1
+            assert await ids(await channel.get_queue("events")) == ["o-1"]
+
+    try:
+        asyncio.run(test())
+    finally:
+        wire.stop()
+        loop.run(broker.stop())
+        loop.stop()

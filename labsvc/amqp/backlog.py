@@ -70,6 +70,11 @@ class Backlog:
         self.size -= len(entry.message.body)
         return entry
 
+    def clear(self) -> None:
+        """Remove all messages."""
+        self.size = self._count = self._filled = 0
+        self._levels.clear()
+
     def _level_for(self, entry: Entry) -> _Level:
         message = entry.message
         priority = min(message.priority, self._max_priority)

@@ -1,4 +1,4 @@
-"""Two timers of a queue: for the message that dies next, and for the queue itself."""
+"""What ends by itself: messages that have waited too long, queues that nobody uses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from labsvc.amqp.backlog import Backlog
     from labsvc.amqp.clock import Clock, Timer
+    from labsvc.amqp.queue import Entry
+
+EXPIRE_AT_ONCE = 1000  # messages; then other work of the loop has its turn
 
 
 class Alarm:
@@ -70,3 +74,64 @@ class IdleTimer:
             self._alarm.set(self._due)
         else:
             self._act()
+
+
+class TimeToLive:
+    """Drops what has expired. Only the message that is next can expire, as in RabbitMQ.
+
+    Args:
+        limit: the time to live of all messages, in milliseconds; None: each its own, if any.
+        backlog: what waits.
+        clock: tells the time and calls back.
+        bury: takes a message that has expired, out of the backlog.
+        act: called when the next one expires, and when there is more to drop.
+
+    """
+
+    def __init__(
+        self,
+        limit: int | None,
+        backlog: Backlog,
+        clock: Clock,
+        bury: Callable[[Entry], None],
+        act: Callable[[], None],
+    ) -> None:
+        self._limit = limit
+        self._backlog = backlog
+        self._clock = clock
+        self._bury = bury
+        self._alarm = Alarm(clock, act)
+
+    def start(self, entry: Entry) -> float | None:
+        """Note when a new message dies; return the time, or None if it lives forever."""
+        limit, own = self._limit, entry.message.expiration
+        if limit is None and own is None:
+            return None
+        now = self._clock.now()
+        entry.expires = now + min(value for value in (limit, own) if value is not None) / 1000
+        return now
+
+    def is_over(self, entry: Entry) -> bool:
+        """Return whether a message has expired."""
+        return entry.expires is not None and entry.expires <= self._clock.now()
+
+    def drop(self) -> bool:
+        """Drop what has expired, but not too much at once; return whether that was all."""
+        head = self._backlog.first()
+        if head is None or head.expires is None:
+            return True
+        now = self._clock.now()
+        for _ in range(EXPIRE_AT_ONCE):
+            if head is None or head.expires is None:
+                return True
+            if head.expires > now:
+                self._alarm.set(head.expires)
+                return True
+            self._bury(self._backlog.pop())
+            head = self._backlog.first()
+        self._alarm.set(now)
+        return False
+
+    def stop(self) -> None:
+        """End the timer."""
+        self._alarm.stop()

@@ -7,15 +7,15 @@ replies, confirms and commit-ok need no hook of their own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from labsvc.amqp.exchange import Binding, Exchange
     from labsvc.amqp.queue import Entry, Queue
 
 
-class Journal(Protocol):
-    """Takes the changes of one virtual host.
+class Journal:
+    """Takes the changes of one virtual host. This base class notes nothing.
 
     Topology: report all of it; what is not durable, or exclusive, is left out here.
     Messages: report only persistent ones (in a quorum queue, all), and only from queues that
@@ -53,35 +53,4 @@ class Journal(Protocol):
         """
 
 
-class Forgetful:
-    """The journal of what lives in memory only: it notes nothing."""
-
-    def queue_declared(self, queue: Queue) -> None:
-        """Note nothing."""
-
-    def queue_deleted(self, queue: Queue) -> None:
-        """Note nothing."""
-
-    def exchange_declared(self, exchange: Exchange) -> None:
-        """Note nothing."""
-
-    def exchange_deleted(self, exchange: Exchange) -> None:
-        """Note nothing."""
-
-    def bound(self, binding: Binding) -> None:
-        """Note nothing."""
-
-    def unbound(self, binding: Binding) -> None:
-        """Note nothing."""
-
-    def entered(self, queue: Queue, entry: Entry) -> None:
-        """Note nothing."""
-
-    def left(self, queue: Queue, entry: Entry) -> None:
-        """Note nothing."""
-
-    def handed_out(self, queue: Queue, entry: Entry) -> None:
-        """Note nothing."""
-
-
-FORGETFUL: Journal = Forgetful()
+FORGETFUL = Journal()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from labsvc.amqp.exchange import Exchange
 from labsvc.amqp.fields import pack_table
+from labsvc.amqp.journal import Journal
 from labsvc.amqp.names import RESERVED
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ _UNBIND = (
 )
 
 
-class Lasting:
-    """Collects the changes of one virtual host: the `Journal` of what is durable."""
+class Lasting(Journal):
+    """Collects the changes of one virtual host, of what is durable."""
 
     def __init__(self, store: Store, vhost: str) -> None:
         self._store = store

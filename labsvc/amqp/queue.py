@@ -16,9 +16,10 @@ from labsvc.amqp.arguments import QueueSettings
 from labsvc.amqp.backlog import Backlog
 from labsvc.amqp.clock import LoopClock
 from labsvc.amqp.errors import ReplyCode, SoftError
-from labsvc.amqp.expiry import Alarm, IdleTimer
+from labsvc.amqp.expiry import IdleTimer, TimeToLive
 from labsvc.amqp.headers import long, with_header
 from labsvc.amqp.journal import FORGETFUL
+from labsvc.amqp.limits import Limits
 from labsvc.amqp.memory import MESSAGE_OVERHEAD, UNLIMITED
 from labsvc.amqp.message import Message
 from labsvc.amqp.turns import Turns
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from labsvc.amqp.exchange import Binding
     from labsvc.amqp.journal import Journal
     from labsvc.amqp.memory import Memory
-
-EXPIRE_AT_ONCE = 1000  # messages; then other work of the loop has its turn
-SOFT_LIMIT = 0.8  # of max-length: a quorum queue that rejected accepts again from here on
 
 _DEFAULTS = QueueSettings()
 _SYSTEM_CLOCK = LoopClock()
@@ -135,7 +133,6 @@ class Queue:
         self.active: Taker | None = None  # of a queue with a single active consumer
         self.incoming: set[Binding] = set()  # kept for its virtual host
         self.stored_id = 0  # kept for the store
-        self._clock = clock
         self._journal = journal
         self._memory = memory
         self._dead_letter = dead_letter
@@ -143,9 +140,10 @@ class Queue:
         self._returned = 0
         self._backlog = Backlog(settings.max_priority or 0)
         self._turns = Turns()
-        self._limited = settings.max_length is not None or settings.max_bytes is not None
-        self._rejecting = False
-        self._alarm = Alarm(clock, self.dispatch)
+        self._limits = Limits(settings, self._backlog)
+        self._ttl = TimeToLive(
+            settings.message_ttl, self._backlog, clock, self._bury_expired, self.dispatch
+        )
         self._idle = IdleTimer(clock, settings.expires, self._ring)
         self._expire = expire
         self._idle.restart()
@@ -165,22 +163,21 @@ class Queue:
 
         A message that is accepted may still be dropped, if the queue drops its head.
         """
-        if self._limited and self._rejects(message):
+        if self._limits.rejects(message):
             if self.settings.overflow == "reject-publish-dlx":
                 self._dead_letter(message, "maxlen", self)
             return False
         self.published += 1
         entry = Entry(message, self.published)
-        published = self._set_expiry(entry)
+        published = self._ttl.start(entry)
         if message.persistent or self.quorum:
             self._journal.entered(self, entry)
         self._memory.used += len(message.body) + MESSAGE_OVERHEAD
         self._backlog.append(entry)
         if self.consumers:
             self._deliver(published)
-        if self._limited:
-            self._drop_head()
-        self._drop_expired()
+        self._drop_head()
+        self._ttl.drop()
         return True
 
     def restore(self, entry: Entry) -> None:
@@ -188,35 +185,6 @@ class Queue:
         self.published = max(self.published, entry.position)
         self._memory.used += len(entry.message.body) + MESSAGE_OVERHEAD
         self._backlog.append(entry)
-
-    def _set_expiry(self, entry: Entry) -> float | None:
-        """Note when a new message dies; return the time, or None if it lives forever."""
-        ttl, own = self.settings.message_ttl, entry.message.expiration
-        if ttl is None and own is None:
-            return None
-        now = self._clock.now()
-        entry.expires = now + min(value for value in (ttl, own) if value is not None) / 1000
-        return now
-
-    def _rejects(self, message: Message) -> bool:
-        settings = self.settings
-        if settings.overflow == "drop-head":
-            return False
-        if not self.quorum:
-            return self._over(1, len(message.body))
-        if self._over(0, 0):
-            self._rejecting = True
-        elif not self._over(0, 0, SOFT_LIMIT):
-            self._rejecting = False
-        return self._rejecting
-
-    def _over(self, count: int, size: int, share: float = 1.0) -> bool:
-        """Whether the queue, with so much more, is over that share of its limits."""
-        settings, backlog = self.settings, self._backlog
-        most, largest = settings.max_length, settings.max_bytes
-        return (most is not None and len(backlog) + count > int(most * share)) or (
-            largest is not None and backlog.size + size > int(largest * share)
-        )
 
     # Messages go
 
@@ -234,7 +202,7 @@ class Queue:
             )
             raise SoftError(ReplyCode.RESOURCE_LOCKED, text)
         self._idle.restart()
-        while not self._drop_expired():
+        while not self._ttl.drop():
             pass
         if not self._backlog:
             return None
@@ -242,7 +210,7 @@ class Queue:
         entry = self._backlog.pop()
         if self.quorum:
             self._journal.handed_out(self, entry)
-        self._drop_expired()
+        self._ttl.drop()
         return entry
 
     def settle(self, entry: Entry) -> None:
@@ -291,7 +259,7 @@ class Queue:
         count = len(self._backlog)
         for entry in self._backlog:
             self._left(entry)
-        self._backlog = Backlog(self.settings.max_priority or 0)
+        self._backlog.clear()
         return count
 
     def delete(self) -> int:
@@ -302,7 +270,7 @@ class Queue:
 
     def stop(self) -> None:
         """End the timers."""
-        self._alarm.stop()
+        self._ttl.stop()
         self._idle.stop()
 
     def _left(self, entry: Entry) -> None:
@@ -315,12 +283,14 @@ class Queue:
             self._dead_letter(entry.message, reason, self)
         self._left(entry)
 
-    def _drop_head(self) -> None:
-        if self.settings.overflow == "drop-head":
-            while self._backlog and self._over(0, 0):
-                self._bury(self._backlog.pop(), "maxlen")
+    def _bury_expired(self, entry: Entry) -> None:
+        self._bury(entry, "expired")
 
-    # Expiry: only the message that is next can expire, as in RabbitMQ
+    def _drop_head(self) -> None:
+        while self._limits.too_much():
+            self._bury(self._backlog.pop(), "maxlen")
+
+    # Nobody uses it
 
     def touch(self) -> None:
         """Note that the queue is used: it was declared again."""
@@ -329,26 +299,6 @@ class Queue:
     def _ring(self) -> None:
         if not self.consumers:
             self._expire(self)
-
-    def _has_expired(self, entry: Entry) -> bool:
-        return entry.expires is not None and entry.expires <= self._clock.now()
-
-    def _drop_expired(self) -> bool:
-        """Drop what has expired, but not too much at once; return whether that was all."""
-        head = self._backlog.first()
-        if head is None or head.expires is None:
-            return True
-        now = self._clock.now()
-        for _ in range(EXPIRE_AT_ONCE):
-            if head is None or head.expires is None:
-                return True
-            if head.expires > now:
-                self._alarm.set(head.expires)
-                return True
-            self._bury(self._backlog.pop(), "expired")
-            head = self._backlog.first()
-        self._alarm.set(now)
-        return False
 
     # Consumers
 
@@ -387,9 +337,9 @@ class Queue:
 
     def dispatch(self) -> None:
         """Deliver what waits to the consumers that want it, in turns."""
-        if self._drop_expired() and self.consumers:
+        if self._ttl.drop() and self.consumers:
             self._deliver(None)
-            self._drop_expired()
+            self._ttl.drop()
 
     def _deliver(self, published: float | None) -> None:
         """Deliver while there is a message and somebody who wants it.
@@ -399,8 +349,8 @@ class Queue:
         """
         backlog, turns = self._backlog, self._turns
         while (head := backlog.first()) is not None:
-            if self._has_expired(head) and head.expires != published:
-                if not self._drop_expired():
+            if self._ttl.is_over(head) and head.expires != published:
+                if not self._ttl.drop():
                     return
                 continue
             consumer = turns.next()

@@ -33,7 +33,10 @@ def envelope(kind: int, channel: int, payload: bytes, end: bytes = b"\xce") -> b
 
 
 class Raw:
-    """One socket, with the user and virtual host of an address."""
+    """One socket, with the user and virtual host of an address.
+
+    `reset` tells whether the broker has reset it; to `receive` that is an end like any other.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -42,6 +45,7 @@ class Raw:
         self.socket = socket.create_connection((parts.hostname, parts.port or 5672), timeout=20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
+        self.reset = False
 
     def __enter__(self) -> Self:
         return self
@@ -56,21 +60,21 @@ class Raw:
 
     def send(self, *parts: Any) -> None:
         """Send bytes as they are, and methods on channel 1 or as (channel, method)."""
-        data = b""
+        data = []
         for part in parts:
             if isinstance(part, bytes):
-                data += part
+                data.append(part)
             else:
                 channel, method = part if isinstance(part, tuple) else (1, part)
-                data += frame.marshal(method, channel)
-        self.socket.sendall(data)
+                data.append(frame.marshal(method, channel))
+        self.socket.sendall(b"".join(data))
 
     def receive(self) -> tuple[int, Any] | None:
         """Return the next frame as (channel, frame), or None at the end of the stream."""
-        if not self._read(7):
+        if not self.read(7):
             return None
         (size,) = struct.unpack_from(">I", self.buffer, 3)
-        if not self._read(size + 8):
+        if not self.read(size + 8):
             return None
         used, channel, value = frame.unmarshal(self.buffer)
         self.buffer = self.buffer[used:]
@@ -82,6 +86,15 @@ class Raw:
             if not isinstance(received[1], Heartbeat):
                 return received[1]
         return None
+
+    def rest(self) -> list[Any]:
+        """Return all frames up to the end of the stream: no reset, no frame cut short."""
+        frames = []
+        while (received := self.receive()) is not None:
+            frames.append(received[1])
+        assert not self.reset
+        assert self.buffer == b""
+        return frames
 
     def expect(self, kind: type) -> Any:
         """Return the next frame, which must be of this kind."""
@@ -131,11 +144,13 @@ class Raw:
                 return (scope, *ids, value.reply_text)
         return ("socket", 0, 0, 0, "")
 
-    def _read(self, at_least: int) -> bool:
+    def read(self, at_least: int) -> bool:
+        """Read until the buffer has so many bytes; return False if the stream ends before."""
         while len(self.buffer) < at_least:
             try:
                 data = self.socket.recv(65536)
             except ConnectionResetError:
+                self.reset = True
                 return False
             if not data:
                 return False
