@@ -1,7 +1,7 @@
 """Run every notebook 20 times in a row, every second time with both cores busy.
 
-A notebook that passes 19 times in 20 is broken. Prints a line for each run, with what
-it said if it failed, and stops at nothing: the count at the end says how often which notebook failed.
+A notebook that passes 19 times in 20 is broken. Prints a line for each run, with what it said if it
+failed, and stops at nothing: the count at the end says how often which notebook failed.
 """
 
 from __future__ import annotations

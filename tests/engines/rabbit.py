@@ -25,6 +25,7 @@ SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 HOST = "127.0.0.1"
 USER = "lab"
 READY_SECONDS = 60.0
+TRIES = 50
 VHOSTS = ("/", "other")
 
 CONFIG = """\
@@ -124,7 +125,11 @@ class RabbitMQ:
             *("erl_call", "-address", f"{HOST}:{self._dist_port}", "-c", self._cookie),
             *("-timeout", "30", "-a", f"{module} {function} {arguments}"),
         ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+        for _ in range(TRIES):
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+            if "failed to connect" not in done.stderr:
+                break
+            time.sleep(0.1)  # a busy node may refuse; then nothing was called
         if done.returncode or "badrpc" in done.stdout:
             msg = f"{module}:{function} failed in RabbitMQ: {done.stdout}{done.stderr}"
             raise EngineError(msg)
