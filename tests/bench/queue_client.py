@@ -1,7 +1,10 @@
-"""The client side of the queue benchmarks: aio-pika in a process of its own.
+"""The client side of the queue benchmarks, in a process of its own: aio-pika, and a bare socket.
 
     python tests/bench/queue_client.py latency NAME=URL [NAME=URL]
     python tests/bench/queue_client.py rates NAME=URL [NAME=URL]
+
+The bare socket is for the throughput of confirms: with 64 in flight aio-pika is the slowest part of
+the chain, so that it would be measured and not the broker.
 
 Brokers take turns. Prints one JSON object: numbers by measurement and broker, seconds for
 latencies and messages a second for rates.
@@ -14,12 +17,19 @@ import json
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
 from aio_pika import DeliveryMode, Message
+from pamqp import frame
+from pamqp.commands import Basic, Confirm, Queue
 
 from labsvc import compare_async
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
+
+from raw import Raw, publish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,17 +96,41 @@ async def latency(channels: dict[str, AbstractChannel]) -> dict[str, dict[str, f
     return found
 
 
-async def publish_many(publish: Callable[[], Awaitable[object]], count: int) -> float:
+async def publish_many(send: Callable[[], Awaitable[object]], count: int) -> float:
     """Publish with 64 confirms outstanding; return messages a second."""
     left = iter(range(count))
 
     async def worker() -> None:
         for _ in left:
-            await publish()
+            await send()
 
     start = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     return count / (time.perf_counter() - start)
+
+
+def publish_bare(url: str, count: int) -> float:
+    """Publish persistent messages with 64 confirms outstanding; return messages a second."""
+    name = "bench-bare"
+    with Raw(url) as client:
+        client.log_in()
+        client.open_channel()
+        client.ask(Queue.Delete(queue=name), Queue.DeleteOk)
+        client.ask(Queue.Declare(queue=name, durable=True, arguments=QUORUM), Queue.DeclareOk)
+        client.ask(Confirm.Select(), Confirm.SelectOk)
+        one = b"".join(frame.marshal(part, 1) for part in publish("", name, BODY, delivery_mode=2))
+        sent, waiting = 0, set[int]()
+        start = time.perf_counter()
+        while sent < count or waiting:
+            more = min(IN_FLIGHT - len(waiting), count - sent)
+            if more:
+                client.send(one * more)
+                waiting |= set(range(sent + 1, sent + more + 1))
+                sent += more
+            ack = client.expect(Basic.Ack)
+            tag = ack.delivery_tag
+            waiting -= {each for each in waiting if each <= tag} if ack.multiple else {tag}
+        return count / (time.perf_counter() - start)
 
 
 async def consume_all(channel: AbstractChannel, name: str, count: int) -> float:
@@ -121,15 +155,18 @@ async def consume_all(channel: AbstractChannel, name: str, count: int) -> float:
     return rate
 
 
-async def rates(channels: dict[str, AbstractChannel]) -> dict[str, dict[str, float]]:
+async def rates(
+    channels: dict[str, AbstractChannel], urls: dict[str, str]
+) -> dict[str, dict[str, float]]:
     """Measure throughput, brokers taking turns."""
-    found: dict[str, dict[str, list[float]]] = {"persistent": {}, "consume": {}}
+    found: dict[str, dict[str, list[float]]] = {"bare": {}, "aio-pika": {}, "consume": {}}
     for _ in range(TURNS):
         for name, channel in channels.items():
-            publish = await publisher(channel, "bench-rate", DeliveryMode.PERSISTENT, QUORUM)
-            found["persistent"].setdefault(name, []).append(await publish_many(publish, BATCH // 3))
-            publish = await publisher(channel, "bench-flow", DeliveryMode.NOT_PERSISTENT)
-            await publish_many(publish, BATCH)
+            found["bare"].setdefault(name, []).append(publish_bare(urls[name], BATCH))
+            send = await publisher(channel, "bench-rate", DeliveryMode.PERSISTENT, QUORUM)
+            found["aio-pika"].setdefault(name, []).append(await publish_many(send, BATCH // 3))
+            send = await publisher(channel, "bench-flow", DeliveryMode.NOT_PERSISTENT)
+            await publish_many(send, BATCH)
             rate = await consume_all(channel, "bench-flow", BATCH)
             found["consume"].setdefault(name, []).append(rate)
     return {
@@ -143,8 +180,8 @@ async def main(what: str, targets: list[str]) -> None:
     urls = dict(target.split("=", 1) for target in targets)
     connections = {name: await aio_pika.connect(url) for name, url in urls.items()}
     channels = {name: await connection.channel() for name, connection in connections.items()}
-    measure = {"latency": latency, "rates": rates}[what]
-    print(json.dumps(await measure(channels)))
+    found = await (latency(channels) if what == "latency" else rates(channels, urls))
+    print(json.dumps(found))
     for connection in connections.values():
         await connection.close()
 

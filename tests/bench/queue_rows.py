@@ -84,9 +84,13 @@ def other_process() -> Iterator[Row]:
     yield against("confirmed publish, transient, other process", found["transient"], 1.3, 1e3, "ms")
     yield against("confirmed publish, persistent, quorum", found["persistent"], 1.0, 1e3, "ms")
     yield against("publish to deliver, transient", found["delivered"], 1.5, 1e3, "ms")
-    rate = rates["persistent"]
+    rate, slow = rates["bare"], rates["aio-pika"]
     ours, theirs = rate["labsvc"], rate.get("rabbitmq", float("nan"))
-    detail = f"{ours:,.0f} a second against {theirs:,.0f} for RabbitMQ's quorum queue"
+    detail = (
+        f"{ours:,.0f} a second against {theirs:,.0f} for RabbitMQ's quorum queue, bare socket; with"
+        f" aio-pika, which is slower than both, {slow['labsvc']:,.0f} against "
+        f"{slow.get('rabbitmq', float('nan')):,.0f}"
+    )
     yield Row("persistent, 64 in flight", ours / theirs, 1.0, "x", detail, at_least=True)
     rate = rates["consume"]
     detail = f"RabbitMQ {rate.get('rabbitmq', float('nan')):,.0f} with the same client"
