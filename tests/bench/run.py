@@ -371,6 +371,8 @@ def whole_test_run() -> Iterator[Row]:
     done = subprocess.run(["make", "test"], cwd=ROOT, capture_output=True, text=True, check=False)
     took = time.perf_counter() - start
     verdict = "passed" if done.returncode == 0 else "FAILED"
+    if done.returncode:
+        print(done.stdout[-5000:], file=sys.stderr)
     yield Row("make test", took, 300, "s", f"{verdict}; lint, unit, engines, notebooks, browser")
 
 
