@@ -10,6 +10,7 @@ import pytest
 
 from labsvc.lab import Lab
 from labsvc.rpc import chain, context, deadline
+from labsvc.rpc._client import ClientInterceptor
 from labsvc.rpc.errors import StatusError
 from labsvc.rpc.idempotency import new_key
 from labsvc.rpc.retry import RetryPolicy, service_config
@@ -118,6 +119,29 @@ def test_a_call_through_the_whole_chain(service: tuple[Users, str], ask: Any) ->
     users, target = service
     assert ask(target) == "1"
     assert 0 < users.left[0] < 2.1  # gRPC rounds a timeout up on the wire
+
+
+@pytest.mark.parametrize("ask", [ask, ask_aio], ids=["from sync", "from aio"])
+def test_the_client_chain_changes_all_it_should(service: tuple[Users, str], ask: Any) -> None:
+    """The same call carries the request's id and the default deadline."""
+    users, target = service
+    with context.use(context.CallContext.new()) as here:
+        ask(target)
+    assert users.ids == [here.request_id]
+    assert 0 < users.left[0] < 2.1
+
+
+def test_joined_interceptors_both_see_the_call(service: tuple[Users, str]) -> None:
+    """Each of the two gets the call that was started."""
+    first: list[Any] = []
+    second: list[Any] = []
+    one = ClientInterceptor(lambda _: {}, first.append)
+    two = ClientInterceptor(lambda _: {}, second.append)
+    with grpc.insecure_channel(service[1]) as plain:
+        stub = user_pb2_grpc.UserServiceStub(grpc.intercept_channel(plain, one.joined(two)))
+        stub.GetUser(user_pb2.GetUserRequest(user_id="u-1"), timeout=5)
+    assert len(first) == 1
+    assert second == first
 
 
 def test_what_each_interceptor_refuses(

@@ -43,6 +43,22 @@ class ClientInterceptor(
         self._change = change
         self._started = started
 
+    def joined(self, inner: ClientInterceptor) -> ClientInterceptor:
+        """Return one interceptor that does what both do, this one first.
+
+        grpc makes a new multi-callable in each layer for each call; one layer is cheaper than two.
+        """
+
+        def change(details: Any) -> dict[str, Any]:
+            changes = self._change(details)
+            return changes | inner._change(_Details(details, changes))
+
+        def started(call: Any) -> None:
+            inner._started(call)
+            self._started(call)
+
+        return ClientInterceptor(change, started)
+
     def _intercept(self, continuation: Any, details: Any, request: Any) -> Any:
         call = continuation(_Details(details, self._change(details)), request)
         self._started(call)

@@ -85,7 +85,7 @@ def aio_server(
 
 def client(*, default: float, margin: float = 0.0) -> list[grpc.UnaryUnaryClientInterceptor]:
     """Return the interceptors for grpc.intercept_channel; see `deadline.client`."""
-    return [context.client(), deadline.client(default=default, margin=margin)]
+    return [context.client().joined(deadline.client(default=default, margin=margin))]
 
 
 def aio_client(*, default: float, margin: float = 0.0) -> list[grpc.aio.ClientInterceptor]:

@@ -147,7 +147,7 @@ def chain_aio() -> Iterator[Row]:
         chained, target = lab.loop.run(aio_echo(*chain.aio_server(cap=5, total=100)))
         measured = compare(
             {"lab": grpc_caller(target, *chain.client(default=5)), "bare": grpc_caller(bare)},
-            calls=CALLS, rounds=30,
+            calls=2 * CALLS, rounds=60,
         )  # fmt: skip
         lab.loop.run(server.stop(None))
         lab.loop.run(chained.stop(None))
@@ -170,7 +170,7 @@ def chain_threads() -> Iterator[Row]:
         target = serve(*chain.server(cap=5, total=100))
         measured = compare(
             {"lab": grpc_caller(target, *chain.client(default=5)), "bare": grpc_caller(serve())},
-            calls=CALLS, rounds=30,
+            calls=2 * CALLS, rounds=60,
         )  # fmt: skip
     yield ratio_row("full client and server chain over bare, threads", measured, 1.25)
 
@@ -227,7 +227,7 @@ def ratio_row(what: str, measured: Any, goal: float) -> Row:
     q = measured.quantiles
     detail = (
         f"p50 {q['lab'].p50 * 1e6:.0f} us against {q['bare'].p50 * 1e6:.0f} us,"
-        f" 95 % interval {ratio.low:.2f} to {ratio.high:.2f}, {CALLS} calls each"
+        f" 95 % interval {ratio.low:.2f} to {ratio.high:.2f}, {q['lab'].count} calls each"
     )
     return Row(what, ratio.value, goal, "x", detail)
 
