@@ -1,4 +1,4 @@
-"""What the tests of our broker share: a channel of pika, and a wait."""
+"""What the tests of our broker share: a loop, a channel of pika, and a wait."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pika.exceptions
 
+from labsvc.loop import Loop
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pika.adapters.blocking_connection import BlockingChannel
 
     from labsvc.amqp import Broker
+
+
+@contextmanager
+def quiet_loop() -> Iterator[Loop]:
+    """Run a loop that must not log anything."""
+    loop = Loop.start()
+    yield loop
+    loop.stop()
+    assert list(loop.log) == []
 
 
 @contextmanager

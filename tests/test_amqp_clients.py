@@ -23,8 +23,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from labsvc.amqp import Broker, QueueStats
 from labsvc.errors import LabError, PortInUseError
-from labsvc.loop import Loop
-from tests.amqp_channel import channel_of, wait_for
+from tests.amqp_channel import channel_of, quiet_loop, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
     from pika.adapters.blocking_connection import BlockingChannel
 
+    from labsvc.loop import Loop
+
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     """Run a loop that must not log anything."""
-    loop = Loop.start()
-    yield loop
-    loop.stop()
-    assert list(loop.log) == []
+    with quiet_loop() as loop:
+        yield loop
 
 
 @pytest.fixture

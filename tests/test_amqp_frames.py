@@ -19,20 +19,20 @@ from pamqp.commands import Basic, Channel, Confirm, Connection, Exchange, Queue
 from pamqp.heartbeat import Heartbeat
 
 from labsvc.amqp import Broker
-from labsvc.loop import Loop
+from tests.amqp_channel import quiet_loop
 from tests.engines.raw import CAPABILITIES, HEADER, Raw, envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from labsvc.loop import Loop
+
 
 @pytest.fixture(scope="module")
 def loop() -> Iterator[Loop]:
     """Run a loop that must not log anything."""
-    loop = Loop.start()
-    yield loop
-    loop.stop()
-    assert list(loop.log) == []
+    with quiet_loop() as loop:
+        yield loop
 
 
 @pytest.fixture(scope="module")

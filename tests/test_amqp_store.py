@@ -22,14 +22,15 @@ from labsvc.amqp.database import FILE
 from labsvc.amqp.fields import Cursor, pack_table
 from labsvc.amqp.timeline import CHANGES, Timeline
 from labsvc.errors import LabError
-from labsvc.loop import Loop
-from tests.amqp_channel import channel_of, wait_for
+from tests.amqp_channel import channel_of, quiet_loop, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
+
+    from labsvc.loop import Loop
 
 confirming_channel = partial(channel_of, confirms=True)
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
@@ -39,10 +40,8 @@ TRANSIENT = pika.BasicProperties(delivery_mode=1)
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     """Run a loop that must not log anything."""
-    loop = Loop.start()
-    yield loop
-    loop.stop()
-    assert list(loop.log) == []
+    with quiet_loop() as loop:
+        yield loop
 
 
 @pytest.fixture
