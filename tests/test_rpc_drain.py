@@ -154,6 +154,7 @@ def test_calls_under_way_may_finish(served: Served) -> None:
     call = served.call()
     draining = served.drain(notice=0, grace=TIMEOUT)
     until(lambda: served.stub.GetUser.future(ASK, timeout=0.3).code().name == "UNAVAILABLE")
+    draining.join(0.2)
     assert draining.is_alive()
     served.users.gate.set()
     assert call.code() is grpc.StatusCode.OK

@@ -174,6 +174,30 @@ def test_reader_that_stands_still_stops_the_sender(sender: tuple[Sender, Any]) -
     assert served.asked == [4, 2]
 
 
+def test_aio_reader_that_stands_still_stops_the_sender(
+    sender: tuple[Sender, Any], lab: Lab
+) -> None:
+    """The asynchronous reader pays for a message only when the next one is asked for."""
+    served, _ = sender
+    target = lab.serve_grpc(served, name="sender", workers=served.workers).target
+
+    async def read() -> None:
+        async with grpc.aio.insecure_channel(target) as channel:
+            stub = order_pb2_grpc.OrderServiceStub(channel)
+            reading = read_paced(stub.StreamOrders, ask, window=4, timeout=TIMEOUT)
+            async with aclosing(reading) as messages:
+                await anext(messages)
+                await asyncio.to_thread(until, lambda: served.sent == 4)
+                await asyncio.sleep(0.1)
+                assert served.sent == 4
+                await anext(messages)
+                await anext(messages)
+                await asyncio.to_thread(until, lambda: served.sent >= 6)
+
+    asyncio.run(read())
+    assert served.asked == [4, 2]
+
+
 def test_reader_that_leaves_ends_the_sender(sender: tuple[Sender, Any]) -> None:
     """Closing the reader cancels the call, and the messages behind it are closed too."""
     served, stub = sender

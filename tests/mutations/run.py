@@ -128,14 +128,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Take each fix out and see something fail.")
     parser.add_argument("numbers", metavar="NN", nargs="*", help="two digits; all if none is given")
     mutations = load(parser.parse_args().numbers)
-    survivors = 0
+    survivors = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for mutation, reason in zip(mutations, pool.map(survives, mutations), strict=True):
-            survivors += bool(reason)
-            verdict = f"SURVIVED  {reason}" if reason else "killed"
-            print(f"{mutation.notebook:24} {mutation.name:50} {verdict}", flush=True)
-    print(f"{len(mutations) - survivors} of {len(mutations)} mutations killed")
-    return int(survivors > 0 or not mutations)
+            row = f"{mutation.notebook:24} {mutation.name:50}"
+            if reason:
+                survivors.append(f"{row} SURVIVED  {reason}")
+            print(survivors[-1] if reason else f"{row} killed", flush=True)
+    print(f"{len(mutations) - len(survivors)} of {len(mutations)} mutations killed")
+    print(*survivors, sep="\n", end="")  # again, where a cut log still shows them
+    return int(bool(survivors) or not mutations)
 
 
 if __name__ == "__main__":
