@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from labsvc.rpc._wraps import Wraps
+from labsvc.rpc._wraps import around
 from labsvc.rpc.errors import StatusError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class _Answers:
 
     def __init__(self, translate: Translate | None) -> None:
         self._translate = translate
-        self.wraps = Wraps(self._watch)
+        self.wraps = around(self._watch)
 
     def _watch(self, method: str, handler: Any, behaviour: Any) -> Any:
         if inspect.iscoroutinefunction(behaviour):

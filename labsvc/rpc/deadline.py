@@ -19,9 +19,7 @@ blocking `stub.Method(...)` cannot be cancelled by anybody; it ends at the deadl
 
 from __future__ import annotations
 
-import inspect
 import time
-from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -30,10 +28,10 @@ import grpc
 import grpc.aio
 
 from labsvc.rpc._client import ClientInterceptor, aio_client_interceptors
-from labsvc.rpc._wraps import Wraps
+from labsvc.rpc._wraps import around, unless
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
 _SPENT = -1.0  # a timeout in the past fails at once and sends nothing; 0 may go through
 
@@ -160,41 +158,20 @@ class _Guard:
     def __init__(self, cap: float, needs: float) -> None:
         self._cap = cap
         self._needs = needs
-        self._wraps = Wraps(self._around)
+        self._wraps = around(self._around)
 
-    def _enter(self, context: Any) -> str | None:
+    def _around(self, _method: str, _handler: Any, behaviour: Any) -> Any:
+        return unless(self._enter, behaviour)
+
+    def _enter(self, _request: Any, context: Any) -> tuple[grpc.StatusCode, str] | None:
         """Note the deadline; return why the call is refused, None if it is not."""
         deadline = Deadline.of(context, self._cap)
         _current.set(deadline)  # each call runs in a Context of its own
         _on_leave.set(getattr(context, "add_callback", None))
         if deadline.remaining() < self._needs:
-            return f"less than {self._needs:g} s left: not enough to do the work"
+            text = f"less than {self._needs:g} s left: not enough to do the work"
+            return grpc.StatusCode.DEADLINE_EXCEEDED, text
         return None
-
-    def _around(self, _method: str, _handler: Any, behaviour: Any) -> Any:
-        """Wrap a handler in one of its own kind: gRPC asks which kind of function it is."""
-        late = grpc.StatusCode.DEADLINE_EXCEEDED
-
-        async def coroutine(request: Any, context: Any) -> Any:
-            if why := self._enter(context):
-                await context.abort(late, why)
-            return await behaviour(request, context)
-
-        async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
-            if why := self._enter(context):
-                await context.abort(late, why)
-            async with aclosing(behaviour(request, context)) as responses:
-                async for response in responses:
-                    yield response
-
-        def function(request: Any, context: Any) -> Any:
-            if why := self._enter(context):
-                context.abort(late, why)
-            return behaviour(request, context)
-
-        if inspect.iscoroutinefunction(behaviour):
-            return coroutine
-        return async_generator if inspect.isasyncgenfunction(behaviour) else function
 
 
 class _Server(_Guard, grpc.ServerInterceptor):

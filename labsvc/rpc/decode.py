@@ -12,16 +12,16 @@ server.
 
 from __future__ import annotations
 
-import inspect
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from labsvc.rpc._wraps import Wraps, kind, unless
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
 _TEXT = "the request is not a valid message of this method; compare the schema versions"
 
@@ -37,7 +37,7 @@ class DecodeErrors(grpc.aio.ServerInterceptor):
     """The interceptor for grpc.aio.server."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[Any, Any]] = {}
+        self._wraps = Wraps(_decoding)
 
     async def intercept_service(
         self,
@@ -45,14 +45,15 @@ class DecodeErrors(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the method's handler, which now refuses what is no message."""
-        return _remembered(self._seen, await continuation(handler_call_details))
+        handler = await continuation(handler_call_details)
+        return self._wraps.wrap(handler_call_details.method, handler)
 
 
 class DecodeErrorsThreaded(grpc.ServerInterceptor):
     """The interceptor for grpc.server."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, tuple[Any, Any]] = {}
+        self._wraps = Wraps(_decoding)
 
     def intercept_service(
         self,
@@ -60,29 +61,17 @@ class DecodeErrorsThreaded(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the method's handler, which now refuses what is no message."""
-        return _remembered(self._seen, continuation(handler_call_details))
+        handler = continuation(handler_call_details)
+        return self._wraps.wrap(handler_call_details.method, handler)
 
 
-def _remembered(seen: dict[int, tuple[Any, Any]], handler: Any) -> Any:
-    """Wrap each handler once; the handler is kept beside its wrapper, so its id stays its own."""
-    if handler is None or handler.request_streaming or handler.request_deserializer is None:
+def _decoding(_method: str, handler: Any) -> Any:
+    if handler.request_streaming or handler.request_deserializer is None:
         return handler
-    if id(handler) not in seen:
-        seen[id(handler)] = (handler, _decoding(handler))
-    return seen[id(handler)][1]
-
-
-def _decoding(handler: Any) -> Any:
-    kind = "unary_stream" if handler.response_streaming else "unary_unary"
-    method = getattr(handler, kind)
-    if inspect.isasyncgenfunction(method):
-        wrapped = _stream(method)
-    elif inspect.iscoroutinefunction(method):
-        wrapped = _coroutine(method)
-    else:
-        wrapped = _function(method)
+    way = kind(handler)
     return handler._replace(
-        request_deserializer=_lenient(handler.request_deserializer), **{kind: wrapped}
+        request_deserializer=_lenient(handler.request_deserializer),
+        **{way: unless(_refusal, getattr(handler, way))},
     )
 
 
@@ -98,30 +87,7 @@ def _lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return decoded
 
 
-def _stream(method: Any) -> Any:
-    async def wrapped(request: Any, context: Any) -> AsyncIterator[Any]:
-        if isinstance(request, Undecodable):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _TEXT)
-        async with aclosing(method(request, context)) as responses:
-            async for response in responses:
-                yield response
-
-    return wrapped
-
-
-def _coroutine(method: Any) -> Any:
-    async def wrapped(request: Any, context: Any) -> Any:
-        if isinstance(request, Undecodable):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _TEXT)
-        return await method(request, context)
-
-    return wrapped
-
-
-def _function(method: Any) -> Any:
-    def wrapped(request: Any, context: Any) -> Any:
-        if isinstance(request, Undecodable):
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, _TEXT)
-        return method(request, context)
-
-    return wrapped
+def _refusal(request: Any, _context: Any) -> tuple[grpc.StatusCode, str] | None:
+    if isinstance(request, Undecodable):
+        return grpc.StatusCode.INVALID_ARGUMENT, _TEXT
+    return None

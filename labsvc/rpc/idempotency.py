@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from labsvc.rpc._wraps import Wraps
+from labsvc.rpc._wraps import around
 from labsvc.rpc.errors import StatusError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Once:
 
     def __init__(self, most: int = 10_000) -> None:
         self._answers = _Answers(most)
-        self._wraps = Wraps(self._around)
+        self._wraps = around(self._around)
 
     def _around(self, method: str, handler: Any, behaviour: Any) -> Any:
         if handler.request_streaming or handler.response_streaming:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from labsvc.rpc._wraps import Wraps
+from labsvc.rpc._wraps import Wraps, around
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -104,14 +104,14 @@ class _Slots:
 
 
 def _limits(slots: _Slots) -> Wraps:
-    def around(method: str, handler: Any, behaviour: Any) -> Any:
+    def put(method: str, handler: Any, behaviour: Any) -> Any:
         if method.startswith(_HEALTH):
             return behaviour
         if inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour):
             return _asynchronous(slots, method, behaviour)
         return _threaded(slots, method, behaviour, streams=handler.response_streaming)
 
-    return Wraps(around)
+    return around(put)
 
 
 def _asynchronous(slots: _Slots, method: str, behaviour: Any) -> Any:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import grpc.aio
 
+from labsvc.rpc._wraps import around
+
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
@@ -75,7 +77,7 @@ class AioObserver(grpc.aio.ServerInterceptor):
     """Counts the calls of a grpc.aio server, except those to the services in `hidden`."""
 
     def __init__(self, tally: Tally, hidden: Collection[str] = ()) -> None:
-        self._wraps = _Wraps(tally, hidden)
+        self._watched = _Watched(tally, hidden)
 
     async def intercept_service(
         self,
@@ -84,14 +86,14 @@ class AioObserver(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
+        return self._watched.find(handler_call_details.method, handler)
 
 
 class SyncObserver(grpc.ServerInterceptor):
     """Counts the calls of a thread-pool server, except those to the services in `hidden`."""
 
     def __init__(self, tally: Tally, hidden: Collection[str] = ()) -> None:
-        self._wraps = _Wraps(tally, hidden)
+        self._watched = _Watched(tally, hidden)
 
     def intercept_service(
         self,
@@ -100,49 +102,35 @@ class SyncObserver(grpc.ServerInterceptor):
     ) -> Handler | None:
         """Wrap the handler of one call."""
         handler = continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
+        return self._watched.find(handler_call_details.method, handler)
 
 
-class _Wraps:
-    """Wraps handlers, and keeps the wrapped ones: a server has the same few all its life."""
+class _Watched:
+    """The handlers of a server, each wrapped so that its calls are counted."""
 
     def __init__(self, tally: Tally, hidden: Collection[str]) -> None:
         self._tally = tally
         self._hidden = tuple(f"/{service}/" for service in hidden)
-        self._kept: dict[str, tuple[Handler, Handler]] = {}
+        self._wraps = around(self._around)
 
-    def wrap(self, method: str, handler: Handler | None) -> Handler | None:
+    def find(self, method: str, handler: Handler | None) -> Handler | None:
+        """Return the handler to use for a call; count a call of a method that does not exist."""
         if handler is None:
             self._tally.begin(UNKNOWN_METHOD)
             self._tally.end(UNKNOWN_METHOD, "UNIMPLEMENTED")
-            return None
+        wrapped: Handler | None = self._wraps.wrap(method, handler)
+        return wrapped
+
+    def _around(self, method: str, handler: Any, behaviour: Any) -> Any:
         if method.startswith(self._hidden):
-            return handler
-        kept = self._kept.get(method)
-        if kept is None or kept[0] is not handler:
-            kept = (handler, _wrapped(self._tally, _short(method), handler))
-            self._kept[method] = kept
-        return kept[1]
+            return behaviour
+        return _watch(self._tally, _short(method), behaviour, streams=handler.response_streaming)
 
 
 def _short(method: str) -> str:
     """Turn "/labsvc.shop.v1.UserService/GetUser" into "UserService/GetUser"."""
     service, _, name = method.strip("/").rpartition("/")
     return f"{service.rpartition('.')[2]}/{name}"
-
-
-def _wrapped(tally: Tally, method: str, handler: Any) -> Handler:
-    way = ("stream" if handler.request_streaming else "unary") + (
-        "_stream" if handler.response_streaming else "_unary"
-    )
-    behaviour = getattr(handler, way)
-    make: Any = getattr(grpc, f"{way}_rpc_method_handler")
-    wrapped: Handler = make(
-        _watch(tally, method, behaviour, streams=handler.response_streaming),
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
-    return wrapped
 
 
 def _watch(tally: Tally, method: str, behaviour: Any, *, streams: bool) -> Any:
