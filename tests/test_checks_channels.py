@@ -12,6 +12,7 @@ from labsvc.lab import Lab
 from labsvc.shop.services import UserService
 from labsvc.shop.store import Store
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,10 +163,7 @@ def test_one_channel_stub() -> None:
 )
 def test_one_channel_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("02-one-channel", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("02-one-channel", answer, guarantee, hint)
 
 
 def test_left_over_channel_does_not_spoil_the_next_try() -> None:
@@ -255,10 +253,7 @@ def test_outage_stub() -> None:
 )
 def test_outage_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("02-outage", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("02-outage", answer, guarantee, hint)
 
 
 def test_check_without_a_lab_leaves_none(lab: Lab) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from labsvc.checks import run_check
 from labsvc.lab import Lab
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,7 +170,4 @@ def test_limit_stub() -> None:
 )
 def test_limit_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("07-limit", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("07-limit", answer, guarantee, hint)

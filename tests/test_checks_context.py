@@ -11,6 +11,7 @@ from labsvc.checks import run_check
 from labsvc.lab import Lab
 from labsvc.rpc.context import ContextExecutor
 from labsvc.shop.v1 import user_pb2
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,10 +124,7 @@ NEW = "00-{}-{}-01"
 )
 def test_outgoing_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("04-outgoing", answer)
-    assert verdict.state == "not solved", verdict
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("04-outgoing", answer, guarantee, hint)
 
 
 def name(stub: Any, user_id: str) -> str:
@@ -204,10 +202,7 @@ def test_parallel_solved(answer: Callable[..., Any]) -> None:
 )
 def test_parallel_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("04-parallel", answer)
-    assert verdict.state == "not solved", verdict
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("04-parallel", answer, guarantee, hint)
 
 
 def test_stubs() -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from labsvc.checks import run_check
 from labsvc.checks.contracts import SHOP
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,10 +111,7 @@ def test_next_version_stub() -> None:
 )
 def test_next_version_wrong(answer: Callable[[], Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("01-next-version", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("01-next-version", answer, guarantee, hint)
 
 
 def test_renumbered_sum_is_counted() -> None:
@@ -263,7 +261,4 @@ def test_strict_door_stub() -> None:
 )
 def test_strict_door_wrong(answer: Callable[[bytes], Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("01-strict-door", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("01-strict-door", answer, guarantee, hint)

@@ -8,6 +8,7 @@ import pytest
 
 from labsvc.checks import run_check
 from labsvc.lab import Lab
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,10 +119,7 @@ def test_pass_on_solved(answer: Callable[..., Any]) -> None:
 )
 def test_pass_on_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("03-pass-on", answer)
-    assert verdict.state == "not solved", verdict
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("03-pass-on", answer, guarantee, hint)
 
 
 def get_patiently(stub: Any, request: Any, budget: float) -> Any:
@@ -267,10 +265,7 @@ def test_budget_solved(answer: Callable[..., Any]) -> None:
 )
 def test_budget_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("03-budget", answer)
-    assert verdict.state == "not solved", verdict
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("03-budget", answer, guarantee, hint)
 
 
 @pytest.mark.parametrize("exercise_id", ["03-pass-on", "03-budget"])

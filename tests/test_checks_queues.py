@@ -12,6 +12,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
 from labsvc.checks import run_check
 from labsvc.lab import Lab
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -122,10 +123,7 @@ def test_confirms_stub() -> None:
 )
 def test_confirms_wrong(answer: Send, guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("12-confirms", answer)
-    assert verdict.state == "not solved", verdict
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("12-confirms", answer, guarantee, hint)
 
 
 def test_confirms_own_error_is_shown() -> None:
@@ -287,7 +285,4 @@ def test_prefetch_stub() -> None:
 )
 def test_prefetch_wrong(answer: Run, guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("12-prefetch", answer)
-    assert verdict.state == "not solved", verdict
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("12-prefetch", answer, guarantee, hint)

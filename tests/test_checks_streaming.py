@@ -11,6 +11,7 @@ import pytest
 from labsvc.checks import run_check
 from labsvc.lab import Lab
 from labsvc.shop.v1 import order_pb2
+from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,10 +137,7 @@ def test_stop_stub() -> None:
 )
 def test_stop_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("06-stop", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("06-stop", answer, guarantee, hint)
 
 
 def test_stop_leaves_no_thread() -> None:
@@ -324,7 +322,4 @@ def test_credit_stub() -> None:
 )
 def test_credit_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
-    verdict = run_check("06-credit", answer)
-    assert verdict.state == "not solved"
-    assert guarantee in verdict.guarantee
-    assert hint in verdict.hint
+    assert_wrong("06-credit", answer, guarantee, hint)
