@@ -1,14 +1,34 @@
-"""Give each notebook that pytest runs a data folder of its own, as build.py does."""
+"""How pytest runs a notebook: with a data folder and a kernel that nobody shares."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from itertools import count
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
+import nbval.kernel
 import pytest
+from jupyter_client.manager import KernelManager
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_SOCKETS = TemporaryDirectory(prefix="nbval-")
+_NUMBERS = count()
+
+
+def _manager(**settings: Any) -> KernelManager:
+    """Talk to a kernel over sockets that are files.
+
+    Over TCP a kernel is told free ports and binds them a second later. Beside notebooks that open
+    ports all the time, another program has one of them now and then, and the kernel dies.
+    """
+    return KernelManager(transport="ipc", ip=f"{_SOCKETS.name}/{next(_NUMBERS)}", **settings)
+
+
+if os.name != "nt":
+    nbval.kernel.KernelManager = _manager
 
 _FOLDERS: dict[Path, str] = {}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb")):
             nbformat.write(doubled(path), Path(folder, path.name))
+        shutil.copy2(ROOT / "notebooks" / "conftest.py", folder)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-n", "4", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
         command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg")]

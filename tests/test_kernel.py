@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import psutil
@@ -66,7 +67,9 @@ class Kernel:
     """A real ipykernel and a client that runs cells in it."""
 
     def __init__(self) -> None:
-        self.manager = KernelManager(kernel_name="python3")
+        self.sockets = TemporaryDirectory()  # over TCP another test may take the kernel's ports
+        ip = f"{self.sockets.name}/kernel"
+        self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=ip)
         env = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
         self.manager.start_kernel(cwd=str(ROOT), env=env)
         self.client = self.manager.client()
@@ -116,6 +119,7 @@ class Kernel:
         """Kill the kernel."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+        self.sockets.cleanup()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -442,6 +442,18 @@ def test_http_stop_frees_the_port_and_start_takes_it(lab: Lab) -> None:
     assert get(web.url + "/hello") == 200
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_nobody_gets_the_port_of_a_stopped_service(lab: Lab, end: str) -> None:
+    """The system gives the port to no other program until the lab lets go of it."""
+    service = lab.serve_queue(name="held") if end == "kill" else lab.serve_http(make_app(), "held")
+    getattr(service, end)()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port_of(service)))
+    lab.remove("held")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port_of(service)))
+
+
 def test_http_lifespan_runs(lab: Lab) -> None:
     """The app's lifespan runs at start and at stop."""
     seen: list[str] = []

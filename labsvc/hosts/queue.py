@@ -53,12 +53,13 @@ class QueueService(LoopService):
         with self._lock:
             self._running = False
             self._loop.run(self._broker.kill())
+            self._hold()
 
     def restart(self) -> Self:
         """Start again on the same port, with what is stored; stop first, if it is running.
 
         Raises:
-            PortInUseError: another program has taken the port meanwhile.
+            PortInUseError: another program listens on the port.
 
         """
         with self._lock:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -23,7 +25,8 @@ class Service(ABC):
     """A service that the lab hosts under a name.
 
     `log` is a ring buffer of its last lines; a service never prints. It keeps its
-    port: `stop()` frees it, `start()` takes the same one again.
+    port: after `stop()` the system refuses who comes, no other program gets the
+    port, and `start()` listens there again.
     """
 
     def __init__(self, name: str, port: int = 0) -> None:
@@ -31,6 +34,7 @@ class Service(ABC):
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._port = port
         self._running = False
+        self._held: socket.socket | None = None
         self._lock = threading.RLock()
 
     @property
@@ -47,11 +51,12 @@ class Service(ABC):
         """Start the service, on the port it had before; when it runs, do nothing.
 
         Raises:
-            PortInUseError: another program has taken the port meanwhile.
+            PortInUseError: another program listens on the port.
 
         """
         with self._lock:
             if not self._running:
+                self._let_go()
                 try:
                     self._port = self._open(self._port)
                     self._running = True
@@ -64,7 +69,7 @@ class Service(ABC):
         return self
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Stop the service and free its port; when it is stopped, do nothing.
+        """Stop the service and keep its port; when it is stopped, do nothing.
 
         Args:
             grace: seconds that calls under way get to finish.
@@ -74,10 +79,12 @@ class Service(ABC):
             if self._running:
                 self._running = False
                 self._close(grace)
+                self._hold()
 
     def release(self) -> None:
-        """Let go for good what the lab holds. `Lab` calls it."""
+        """Let go for good what the lab holds, the port too. `Lab` calls it."""
         self.stop()
+        self._let_go()
 
     def start_in_place_of(self, port: int) -> None:
         """Start on the port of the service that this one replaces, if it is still free."""
@@ -92,6 +99,23 @@ class Service(ABC):
     def __repr__(self) -> str:
         state = f"on {self.target}" if self._running else "stopped"
         return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    def _hold(self) -> None:
+        """Keep the port from others: a client must not meet another lab where ours has gone."""
+        held = socket.socket()
+        try:
+            if os.name != "nt":  # there it would let two programs share the port
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((HOST, self._port))  # without `listen` the system refuses who comes
+        except OSError:  # somebody was faster
+            held.close()
+        else:
+            self._held = held
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def _port_in_use(self) -> PortInUseError:
         msg = (
