@@ -17,6 +17,7 @@ from labsvc import Lab
 from labsvc.child import Child, TempFolder
 from labsvc.engines import find_etcd, find_rclone
 from labsvc.errors import EngineError
+from tests.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,7 +172,8 @@ def test_owner_killed(how: str) -> None:
             assert len(guarded) == 3
             assert len(forked) == (how == "fork")
             assert eventually(
-                lambda: not any(p.is_running() for p in guarded) and not folder.exists(), 3
+                lambda: not any(p.is_running() for p in guarded) and not folder.exists(),
+                patience(3),
             )
         finally:
             for one in forked:

@@ -19,6 +19,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from labsvc.engines import find_etcd, find_rclone
 from labsvc.errors import EngineError
+from tests.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -304,7 +305,7 @@ def test_restart(fresh: Kernel) -> None:
     assert listening(port)
     fresh.manager.restart_kernel(now=False)
     fresh.client.wait_for_ready(60)
-    assert eventually(lambda: not listening(port), 3)
+    assert eventually(lambda: not listening(port), patience(3))
     fresh.run(PRELUDE)
     assert fresh.run("lab = Lab(); s = lab.serve_grpc(Shop()); print(answers(s))") == "True"
 
@@ -336,4 +337,4 @@ def test_sigkill_leaves_nothing(fresh: Kernel) -> None:
             or Path(folder).exists()
         )
 
-    assert eventually(nothing_is_left, 3)
+    assert eventually(nothing_is_left, patience(3))
