@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from labsvc.engines import Engine, find_etcd, find_rclone, parse_version
 from labsvc.errors import EngineError
+from labsvc.ports import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 OLDEST_PYTHON = (3, 11)
-HOST = "127.0.0.1"
 PACKAGE = Path(__file__).parent
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 ENGINE_VARIABLES = ("LAB_AMQP_URL", "ETCD_ENDPOINTS", "LAB_S3_ENDPOINT")

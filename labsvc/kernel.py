@@ -9,7 +9,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from labsvc.hosts.service import HOST
+from labsvc.ports import HOST
 
 NO_PROXY = ("NO_PROXY", "no_proxy")
 

@@ -447,6 +447,7 @@ def test_nobody_gets_the_port_of_a_stopped_service(lab: Lab, end: str) -> None:
     """The system gives the port to no other program until the lab lets go of it."""
     service = lab.serve_queue(name="held") if end == "kill" else lab.serve_http(make_app(), "held")
     getattr(service, end)()
+    getattr(service, end)()
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", port_of(service)))
     lab.remove("held")

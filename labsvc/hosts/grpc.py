@@ -18,7 +18,8 @@ from grpc_health.v1 import (  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from labsvc.errors import LabError
-from labsvc.hosts.service import HOST, LoopService
+from labsvc.hosts.service import LoopService
+from labsvc.ports import HOST
 from labsvc.rpc.decode import DecodeErrors, DecodeErrorsThreaded
 from labsvc.rpc.observe import AioObserver, CallStats, SyncObserver, Tally
 

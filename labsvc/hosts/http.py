@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from labsvc.errors import LabError
-from labsvc.hosts.service import HOST, LoopService
+from labsvc.hosts.service import LoopService
+from labsvc.ports import HOST
 
 if TYPE_CHECKING:
     from collections import deque

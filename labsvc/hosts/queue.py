@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from labsvc.amqp import Broker, BrokerStats, Depth
 from labsvc.errors import LabError
-from labsvc.hosts.service import HOST, ExternalService, LoopService
+from labsvc.hosts.service import ExternalService, LoopService
+from labsvc.ports import HOST
 
 if TYPE_CHECKING:
     from collections import deque
@@ -51,9 +52,10 @@ class QueueService(LoopService):
     def kill(self) -> None:
         """Kill the broker, as a crash would: only what is stored is left for `restart`."""
         with self._lock:
-            self._running = False
-            self._loop.run(self._broker.kill())
-            self._hold()
+            if self._running:
+                self._running = False
+                self._loop.run(self._broker.kill())
+                self._hold()
 
     def restart(self) -> Self:
         """Start again on the same port, with what is stored; stop first, if it is running.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import socket
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -12,11 +10,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from labsvc.errors import LabError, LoopDeadError, PortInUseError
+from labsvc.ports import HOST, hold
 
 if TYPE_CHECKING:
+    import socket
+
     from labsvc.loop import Loop
 
-HOST = "127.0.0.1"
 GRACE_SECONDS = 0.2
 LOG_LINES = 1000
 
@@ -102,15 +102,8 @@ class Service(ABC):
 
     def _hold(self) -> None:
         """Keep the port from others: a client must not meet another lab where ours has gone."""
-        held = socket.socket()
-        try:
-            if os.name != "nt":  # there it would let two programs share the port
-                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind((HOST, self._port))  # without `listen` the system refuses who comes
-        except OSError:  # somebody was faster
-            held.close()
-        else:
-            self._held = held
+        with suppress(OSError):  # somebody was faster
+            self._held = hold(self._port)
 
     def _let_go(self) -> None:
         if self._held is not None:

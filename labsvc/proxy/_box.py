@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack, get_args
 
 from labsvc.errors import PortInUseError
 from labsvc.faults import Faults, Setting
+from labsvc.ports import hold
 from labsvc.proxy._link import Link
 
 if TYPE_CHECKING:
+    import socket
+
     from labsvc.faults import Settings
 
-HOST = "127.0.0.1"
 BACKLOG = 512
 REST_SECONDS = 0.2
 SEED = 1  # jitter draws the same times on every run
@@ -187,7 +187,7 @@ class Box:
     def _open_door(self, *, refuse: bool) -> None:
         """Hold the port. Without `listen` the system refuses who comes."""
         try:
-            door = _bind(self.port, listen=not refuse)
+            door = _door(self.port, listen=not refuse)
         except OSError as error:
             msg = (
                 f"port {self.port} of the proxy is taken by another program;"
@@ -225,13 +225,10 @@ class Box:
             self.loop.add_reader(door, self._accept, door)
 
 
-def _bind(port: int, *, listen: bool) -> socket.socket:
-    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+def _door(port: int, *, listen: bool) -> socket.socket:
+    door = hold(port)
     try:
-        if os.name != "nt":  # there it would let two programs share the port
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.settimeout(0)
-        door.bind((HOST, port))
         if listen:
             door.listen(BACKLOG)
     except OSError:

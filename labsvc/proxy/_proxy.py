@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from labsvc.errors import LabError
 from labsvc.faults import Faults, find
-from labsvc.proxy._box import HOST, Box, ProxyStats
+from labsvc.ports import HOST
+from labsvc.proxy._box import Box, ProxyStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,13 +12,15 @@ from engine import LabsvcEngine, RabbitEngine
 from rabbit import RabbitMQ, missing
 from raw import Raw
 
-from labsvc.loop import Loop
+from tests.amqp_channel import quiet_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from clients import Channel, Client
     from engine import Engine
+
+    from labsvc.loop import Loop
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +69,8 @@ def broker_url(engine: Engine) -> str:
 @pytest.fixture(scope="session")
 def client_loop() -> Iterator[Loop]:
     """Run the loop that carries aio-pika."""
-    loop = Loop.start()
-    yield loop
-    loop.stop()
-    assert list(loop.log) == []
+    with quiet_loop() as loop:
+        yield loop
 
 
 @pytest.fixture(params=[PikaClient, AioPikaClient], ids=["pika", "aio-pika"])

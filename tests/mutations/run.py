@@ -131,12 +131,14 @@ def main() -> int:
     survivors = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for mutation, reason in zip(mutations, pool.map(survives, mutations), strict=True):
-            row = f"{mutation.notebook:24} {mutation.name:50}"
+            verdict = f"SURVIVED  {reason}" if reason else "killed"
+            row = f"{mutation.notebook:24} {mutation.name:50} {verdict}"
+            print(row, flush=True)
             if reason:
-                survivors.append(f"{row} SURVIVED  {reason}")
-            print(survivors[-1] if reason else f"{row} killed", flush=True)
+                survivors.append(row)
     print(f"{len(mutations) - len(survivors)} of {len(mutations)} mutations killed")
-    print(*survivors, sep="\n", end="")  # again, where a cut log still shows them
+    for row in survivors:  # again, where a cut log still shows them
+        print(row)
     return int(bool(survivors) or not mutations)
 
 
