@@ -16,10 +16,10 @@ PYTHON := python3
 endif
 
 .PHONY: help lab test lint unit engines notebooks twice mutants soak browser build protos bench crash
-.PHONY: clean venv dev
+.PHONY: platforms random-mutants clean venv dev
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 lab: venv ## open JupyterLab on notebook 00 (ARGS= goes on to JupyterLab)
 	@exec $(PY) -m labsvc lab $(ARGS)
@@ -46,17 +46,18 @@ engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
 	$(PY) -m pytest -q -n 4 --dist worksteal tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
-	$(PY) -m pytest -q -p no:cacheprovider -n 4 --dist loadscope --nbval notebooks \
+	$(PY) -m pytest -q -p no:cacheprovider -n 5 --dist loadscope --nbval notebooks \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 60
 
 twice: dev ## run every cell of every solution twice: the second time must say the same
 	$(PY) tests/nbval_twice.py
 
 mutants: dev ## take each fix out, one at a time: a notebook or a test must fail
-	$(PY) tests/mutations/run.py
+	$(PY) -m tests.mutations.run
 
-soak: dev ## run all notebooks 20 times, every second time with both cores busy
+soak: dev ## run all notebooks 20 times, every second time with both cores busy, and 200 checks
 	$(PY) tests/soak.py
+	$(PY) -m tests.checks_in_a_row
 
 browser: dev ## the course in a real browser; skipped where there is no Chromium
 	$(PY) -m pytest -q tests/browser
@@ -67,11 +68,18 @@ build: dev ## make the notebooks from notebooks/source
 protos: dev ## generate the stubs from protos/
 	$(PY) protos/generate.py
 
-bench: dev ## measure what the package costs, against the bare libraries
-	$(PY) tests/bench/run.py
+bench: dev ## measure what the package costs, against the bare libraries (ARGS= names parts)
+	$(PY) -m tests.bench.run $(ARGS)
 
 crash: dev ## kill the broker 200 times under load, and look for what it lost
-	CRASH_ROUNDS=200 $(PY) -m pytest -q tests/test_amqp_crash.py
+	CRASH_ROUNDS=200 $(PY) -m pytest -q tests/amqp/test_crash.py
+
+random-mutants: dev ## put COUNT=60 faults into PACKAGE=rpc at random places: do the tests notice?
+	$(PY) -m tests.mutations.random_mutants $(PACKAGE) --count $(or $(COUNT),60) \
+		$(if $(SEED),--seed $(SEED))
+
+platforms: dev ## resolve the lock from wheels alone, for every platform that the course knows
+	$(PY) tests/platforms.py
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .venv.lock build dist .mypy_cache .pytest_cache .ruff_cache

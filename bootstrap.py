@@ -40,6 +40,9 @@ ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
 ROOM_MB = 1500  # .venv with the tools takes 1.0 GB, the downloads in the temporary folder the rest
 VERSION = platform.python_version()
+KNOWN = """\
+Linux with glibc 2.28 or later, on x86-64 and aarch64; macOS 11 or later, on Apple silicon
+and Intel; Windows on x86-64; with CPython 3.11 to 3.14 on each"""  # shown by `make platforms`
 
 FAILURES = {
     r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError|SSLError": (
@@ -64,16 +67,14 @@ FAILURES = {
         f"    sudo apt install python{sys.version_info.major}.{sys.version_info.minor}-venv\n"
         "and run this again."
     ),
-    r"No matching distribution found|Could not find a version": (
-        f"The package index has no such package for Python {VERSION} on this machine.\n"
-        "Use Python 3.11, 3.12 or 3.13 (make lab PYTHON=python3.12). A company mirror may also\n"
-        "lag behind; the versions wanted are in requirements.lock."
-    ),
-    r"Failed (to build|building)|subprocess-exited-with-error|error: command .* failed": (
-        f"A package has no ready-made build for Python {VERSION} on this machine, and building it\n"
-        "failed. Use Python 3.11, 3.12 or 3.13 (make lab PYTHON=python3.12)."
-    ),
 }
+
+
+NO_WHEEL = (  # what pip says of a pin that it finds no wheel for, the plainest words first
+    r"no matching distributions available for your environment:\s+([\w.-]+)",
+    r"No matching distribution found for ([\w.-]+)",
+    r"The user requested \(constraint\) ([\w.-]+)==",
+)
 
 
 class SetupError(Exception):
@@ -87,7 +88,27 @@ def explain(output: str) -> str:
     for pattern, sentence in FAILURES.items():
         if re.search(pattern, output):
             return f"{sentence}\n{tail}"
+    for pattern in NO_WHEEL:
+        lacking = re.search(pattern, output)
+        if lacking:
+            return f"{unknown_platform(lacking[1])}\n{tail}"
     return f"Installing failed. The last lines were:\n{tail}"
+
+
+def unknown_platform(package: str) -> str:
+    """Return what to do where the index has no wheel of the package for this machine."""
+    name = re.sub(r"[-_.]+", "-", package).lower()
+    pins = re.findall(rf"(?m)^{re.escape(name)}==(\S+)", LOCK.read_text(encoding="utf-8"))
+    machine = sysconfig.get_platform()
+    if sys.platform == "linux":
+        machine += " with " + (" ".join(platform.libc_ver()).strip() or "a libc other than glibc")
+    return (
+        f"{name} {' or '.join(pins)} has no ready-made build, a wheel, for\n"
+        f"{platform.python_implementation()} {VERSION} on {machine}. The course knows\n"
+        f"{KNOWN}.\n"
+        "Take such a machine, or such a Python: make lab PYTHON=python3.13. A company's mirror\n"
+        "may also lag behind requirements.lock. To have pip compile packages, see the README."
+    )
 
 
 class Venv:
@@ -158,6 +179,7 @@ class Venv:
             self.stamp.write_text("{}", encoding="utf-8")
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "--no-input"]
         pip += ["install", "--progress-bar=off", "--no-compile", f"--constraint={LOCK}"]
+        pip += ["--only-binary=:all:"]  # a package that has to be compiled would fail much later
         # A new pip halves the time; few retries: a dead network shows at this first step.
         backend = self.project["build-system"]["requires"]
         self.run([*pip, "--retries=2", "pip", *backend], lock)

@@ -1,5 +1,17 @@
 """Real services in a Jupyter kernel: host them, hurt them, measure them.
 
+What a notebook holds:
+    `lab`         what runs in this kernel, by name; `hosts` has a module for each kind of service
+    `proxy`       a middlebox before a service; `faults` is what it can do to connections
+    `measure`     load, comparison and plots
+    `sweep`       a fault at every point of a run where one can strike, and what still holds
+    `checks`      the exercises; `cells` is what cells of many notebooks use
+    `shop`        the running example
+    `h2_pings`    pings from an over-eager client
+What is kept to take to work: `rpc`, `web`, `delivery`. The broker: `amqp`.
+What carries it: `loop`, `child`, `guard`, `kernel`, `ports`, `quiet`, `engines`, `errors`.
+The command line: `doctor`, `jupyter`.
+
 The names below load on first use, so that `import labsvc` stays quick.
 """
 
@@ -14,33 +26,59 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 if TYPE_CHECKING:
-    from labsvc.checks import check, progress
+    from labsvc.cells import aio_outcome, aio_until, outcome, until
+    from labsvc.checks import check, hint, progress, replay, solution
     from labsvc.errors import LabError
     from labsvc.lab import Lab
-    from labsvc.measure import closed_loop, compare, compare_async, open_loop
+    from labsvc.measure import (
+        aio_closed_loop,
+        aio_compare,
+        aio_open_loop,
+        closed_loop,
+        compare,
+        open_loop,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Lab",
     "LabError",
+    "aio_closed_loop",
+    "aio_compare",
+    "aio_open_loop",
+    "aio_outcome",
+    "aio_until",
     "check",
     "closed_loop",
     "compare",
-    "compare_async",
+    "hint",
     "open_loop",
+    "outcome",
     "progress",
+    "replay",
+    "solution",
+    "until",
 ]
 
 _HOME = {
     "Lab": "labsvc.lab",
     "LabError": "labsvc.errors",
+    "aio_closed_loop": "labsvc.measure",
+    "aio_compare": "labsvc.measure",
+    "aio_open_loop": "labsvc.measure",
+    "aio_outcome": "labsvc.cells",
+    "aio_until": "labsvc.cells",
     "check": "labsvc.checks",
     "closed_loop": "labsvc.measure",
     "compare": "labsvc.measure",
-    "compare_async": "labsvc.measure",
+    "hint": "labsvc.checks",
     "open_loop": "labsvc.measure",
+    "outcome": "labsvc.cells",
     "progress": "labsvc.checks",
+    "replay": "labsvc.checks",
+    "solution": "labsvc.checks",
+    "until": "labsvc.cells",
 }
 
 

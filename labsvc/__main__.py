@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     )
     broker.add_argument("--port", type=int, default=0, help="the port, 0 for a free one")
     broker.add_argument("--data", type=Path, required=True, help="the folder for what is durable")
+    broker.add_argument(
+        "--flush",
+        action="store_true",
+        help="flush to the disk before each answer: it then survives a power cut, not just a kill",
+    )
     broker.add_argument("--user", default="lab", help="who may log in (default: lab)")
     broker.add_argument(
         "--password-from-env",
@@ -91,10 +96,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             show(options.notebook)
         elif options.command == "broker":
-            from labsvc.amqp.alone import serve
+            from labsvc.amqp.standalone import serve
 
-            announce = partial(print, flush=True)
-            serve(options.data, options.port, options.user, options.password_from_env, announce)
+            serve(
+                options.data,
+                options.port,
+                options.user,
+                options.password_from_env,
+                partial(print, flush=True),
+                flush=options.flush,
+            )
         else:
             from labsvc.checks.reset import reset
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labsvc.errors import EngineError
+from labsvc.errors import EngineError, LabError
 
 if TYPE_CHECKING:
     from collections import deque
@@ -111,6 +111,27 @@ class TempFolder:
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="labsvc-"))
         self._guard = _guard(str(self.path), (), {})
+
+    def empty(self, name: str) -> Path:
+        """Return a new, empty folder inside; the same name again empties it.
+
+        Raises:
+            ValueError: `name` is not the plain name of a folder.
+            LabError: what is in the folder cannot be removed.
+
+        """
+        folder = self.path / name
+        if folder.name != name or folder.parent != self.path or name == "..":
+            msg = f"a folder needs a plain name such as 'orders', not {name!r}"
+            raise ValueError(msg)
+        try:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+        except OSError as error:
+            msg = f"the folder {name!r} cannot be emptied ({error}); close what is open in it"
+            raise LabError(msg) from error
+        return folder
 
     def remove(self) -> None:
         """Remove the folder with all that is in it. A second call does nothing."""

@@ -98,6 +98,13 @@ class Faults:
             )
             raise ValueError(msg)
 
+    def __str__(self) -> str:
+        """Name what is set, such as `delay=0.05`; `passing` when nothing is."""
+        default = Faults()
+        settings = ((name, getattr(self, name)) for name in Faults.__slots__)
+        changed = [f"{name}={value}" for name, value in settings if value != getattr(default, name)]
+        return ", ".join(changed) or "passing"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labsvc.checks.progress import data_folder
+from labsvc.checks.folders import data_folder
 from labsvc.errors import LabError
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from labsvc.child import TempFolder
-from labsvc.errors import LabError, LoopDeadError, PortInUseError
+from labsvc.errors import LabError
 from labsvc.hosts import etcd, objects, queue
 from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService
+from labsvc.hosts.proxy import Proxy
 from labsvc.hosts.service import LoopService, Service
 from labsvc.kernel import NoProxy, StopButton
 from labsvc.loop import Loop
-from labsvc.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Lab:
                 with suppress(LabError):
                     Lab._current.stop()
             self._lock = threading.RLock()
-            self._services: dict[str, Service | Proxy] = {}
+            self._services: dict[str, Service] = {}
             self._folder: TempFolder | None = None
             self._amqp_password = secrets.token_urlsafe(12)
             self._cleanup = ExitStack()
@@ -77,7 +77,8 @@ class Lab:
         """Serve gRPC, with health checking and reflection.
 
         Args:
-            servicers: instances of classes derived from generated XServicer classes.
+            servicers: instances of classes derived from generated XServicer classes; one
+                that derives from several is registered for each of them.
             name: the name to serve under.
             workers: None for a grpc.aio server (async handlers on the lab's loop), or the
                 number of threads of a classic server (plain handlers).
@@ -92,7 +93,7 @@ class Lab:
 
         """
         if not servicers:
-            msg = "serve_grpc needs a servicer, such as serve_grpc(UserService(store))"
+            msg = "serve_grpc needs a servicer, such as serve_grpc(AioUserService(store))"
             raise TypeError(msg)
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             msg = f"workers must be a number of threads such as 8, not {workers!r}"
@@ -119,13 +120,16 @@ class Lab:
         """
         return self._host(name, HttpService(self.loop, name, app))
 
-    def serve_queue(self, name: str = "queue") -> queue.QueueService | queue.ExternalQueue:
+    def serve_queue(
+        self, name: str = "queue", *, embedded: bool = False
+    ) -> queue.QueueService | queue.ExternalQueue:
         """Serve AMQP 0-9-1, with a password and a data folder of this lab's own.
 
-        With LAB_AMQP_URL set nothing is started, and `.url` is that.
+        With LAB_AMQP_URL set nothing is started, and `.url` is that; `embedded=True` starts the
+        lab's own broker all the same, to be killed or restarted.
         """
         url = os.environ.get(queue.VARIABLE)
-        if url:
+        if url and not embedded:
             return self._host(name, queue.ExternalQueue(name, url))
         folder = self._new_folder()
         return self._host(name, queue.QueueService(self.loop, name, self._amqp_password, folder))
@@ -171,6 +175,7 @@ class Lab:
 
         Raises:
             TypeError: `upstream` is neither.
+            ValueError: it is no "host:port", or runs under that very name.
 
         """
         target = getattr(upstream, "target", upstream)
@@ -178,19 +183,34 @@ class Lab:
             msg = f"a proxy needs a service or 'host:port', not {upstream!r}"
             raise TypeError(msg)
         with self._lock:
-            port = self._vacate(name)
-            proxy = Proxy(self.loop, target, port=port)
-            try:
-                proxy.start()
-            except PortInUseError:
-                proxy = Proxy(self.loop, target).start()
-            self._services[name] = proxy
-            return proxy
+            old = self._services.get(name)
+            if old is not None and old.target == target:
+                msg = f"a proxy cannot replace its own upstream {name!r}; choose another name="
+                raise ValueError(msg)
+            return self._host(name, Proxy(self.loop, name, target))
+
+    def folder(self, name: str) -> Path:
+        """Return a new, empty folder of this lab; the same name again empties it.
+
+        It is removed when the lab stops, and when the kernel is killed.
+
+        Raises:
+            ValueError: `name` is not the plain name of a folder.
+            LabError: the lab was stopped, or a file in the folder cannot be removed.
+
+        """
+        self._check_name(name)
+        return self._own_folder().empty(name)
 
     def remove(self, name: str) -> None:
         """Stop what runs under a name and forget it; if nothing does, do nothing."""
         with self._lock:
             self._vacate(name)
+
+    def targets(self) -> dict[str, str]:
+        """Return the "host:port" of everything that runs here, by name."""
+        with self._lock:
+            return {name: service.target for name, service in self._services.items()}
 
     def stop(self) -> None:
         """End everything: services, child processes, the loop, temporary files.
@@ -228,47 +248,44 @@ class Lab:
 
     def _vacate(self, name: str) -> int:
         """Stop what runs under a name; return the port it had, 0 if nothing ran."""
+        self._check_name(name)
+        old = self._services.pop(name, None)
+        if old is None:
+            return 0
+        port = int(old.target.rpartition(":")[2])
+        old.release()
+        return port
+
+    def _check_name(self, name: object) -> None:
         if not isinstance(name, str) or not name:
             msg = f"name= must be a string such as 'orders', not {name!r}"
             raise TypeError(msg)
         if self._stopped:
             msg = "this lab was stopped; make a new one: lab = Lab()"
             raise LabError(msg)
-        old = self._services.pop(name, None)
-        if old is None:
-            return 0
-        port = int(old.target.rpartition(":")[2])
-        self._release(old)
-        return port
-
-    def _release(self, service: Service | Proxy) -> None:
-        if isinstance(service, Service):
-            service.release()
-        else:
-            with suppress(LoopDeadError):
-                service.stop()
 
     def _release_all(self) -> None:
         try:
             with ExitStack() as each:
                 for service in self._services.values():
-                    each.callback(self._release, service)
+                    each.callback(service.release)
         except Exception as error:
             msg = f"a service did not stop in good order ({error}); restart the kernel to be sure"
             raise LabError(msg) from error
 
     async def _farewell(self) -> None:
-        services = [s for s in self._services.values() if isinstance(s, LoopService | Proxy)]
+        services = [s for s in self._services.values() if isinstance(s, LoopService)]
         ends = await asyncio.gather(*(s.aclose() for s in services), return_exceptions=True)
         self.loop.log.extend(repr(end) for end in ends if end is not None)
 
     def _new_folder(self) -> Path:
+        return self._own_folder().empty(f"service-{secrets.token_hex(4)}")
+
+    def _own_folder(self) -> TempFolder:
         with self._lock:
             if self._folder is None:
                 self._folder = TempFolder()
-            folder = self._folder.path / secrets.token_hex(4)
-            folder.mkdir()
-            return folder
+            return self._folder
 
     def _remove_folder(self) -> None:
         if self._folder is not None:

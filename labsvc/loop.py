@@ -124,8 +124,11 @@ class Loop:
             raise LabError(msg)
         return future.result()
 
-    def stop(self) -> None:
-        """Cancel what runs, end the thread and close the loop. A second call does nothing."""
+    def stop(self, within: float = 2 * FAREWELL_SECONDS) -> None:
+        """Cancel what runs, end the thread and close the loop. A second call does nothing.
+
+        It waits `within` seconds for that at most.
+        """
         if threading.current_thread() is self._thread:
             msg = "the lab's loop cannot stop itself; call stop() from a cell"
             raise LabError(msg)
@@ -133,7 +136,7 @@ class Loop:
             if self.alive:
                 self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread.ident is not None:
-            self._thread.join(2 * FAREWELL_SECONDS)
+            self._thread.join(within)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)

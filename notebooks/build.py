@@ -11,6 +11,9 @@ learner's notebook the rest of its function, from the line `# solution` on, beco
 Outputs that nbval calls equal are kept byte for byte, so a build without a change changes no file.
 Pictures are never compared: to draw them anew, delete the notebook and build it.
 `--check` alone runs no cell and takes a second; it exits with 1 when something differs.
+
+Every build also writes `sources.md`, the page about the articles; `--check` looks at it when no
+number is given.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import Any
 
 import jupytext
 import nbformat
+import sources_page
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -250,12 +254,16 @@ def main(arguments: list[str], folder: Path = HERE) -> int:
         chosen = sources(folder, options.numbers)
         if options.check:
             findings = [line for source in chosen for line in check(source, run=options.execute)]
-            findings += [] if options.numbers else orphans(folder)
+            if not options.numbers:
+                findings += orphans(folder)
+                if not sources_page.fresh(folder):
+                    findings.append(f"{folder / sources_page.NAME}: is stale; run build.py")
             print(*findings or ["every notebook equals its source"], sep="\n")
             return 1 if findings else 0
         for source in chosen:
             written = build(source)
             print(f"{source.stem}: {'built' if written else 'unchanged'}", flush=True)
+        sources_page.write(folder)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1

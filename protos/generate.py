@@ -16,6 +16,7 @@ import sysconfig
 from importlib.resources import files
 from pathlib import Path
 
+from google.api import annotations_pb2  # type: ignore[import-untyped]
 from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
@@ -35,6 +36,7 @@ def main() -> int:
                 "protoc",
                 f"-I{PROTOS}",
                 f"-I{files('grpc_tools') / '_proto'}",
+                f"-I{Path(annotations_pb2.__file__).parents[2]}",
                 f"--python_out={out}",
                 f"--grpc_python_out={out}",
                 f"--mypy_out=quiet:{out}",

@@ -1,7 +1,10 @@
 """Run every cell of every solution twice in a row, and compare each run with the stored output.
 
-A learner runs cells twice all the time. Only the cell that makes the lab is run once: a new lab
-stops the first one, and all that follows would have to be run again.
+    python tests/nbval_twice.py [NN ...]
+
+takes all solutions unless numbers are given. A learner runs cells twice all the time. Only the cell
+that makes the lab is run once: a new lab stops the first one, and all that follows would have to be
+run again.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ ONCE = "lab = Lab()"
 
 def doubled(path: Path) -> nbformat.NotebookNode:
     """Return the notebook with each code cell twice."""
-    book = nbformat.read(path, 4)
+    book: nbformat.NotebookNode = nbformat.read(path, 4)
     cells = []
     for cell in book.cells:
         cells.append(cell)
@@ -34,11 +37,12 @@ def doubled(path: Path) -> nbformat.NotebookNode:
     return book
 
 
-def main() -> int:
+def main(numbers: list[str]) -> int:
     """Double the notebooks into a temporary folder and give them to nbval."""
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb")):
-            nbformat.write(doubled(path), Path(folder, path.name))
+            if not numbers or path.name[:2] in numbers:
+                nbformat.write(doubled(path), Path(folder, path.name))
         shutil.copy2(ROOT / "notebooks" / "conftest.py", folder)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-n", "4", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
@@ -49,4 +53,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

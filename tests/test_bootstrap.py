@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import ensurepip
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -245,6 +247,26 @@ def test_unreachable_index(checkout: Checkout) -> None:
     assert "Traceback" not in output
 
 
+def test_unknown_platform(checkout: Checkout) -> None:
+    """Where a package has no wheel, a sentence names it and the platforms; nothing is compiled."""
+    wheels = checkout.folder / "wheels"
+    wheel = wheels / "needed-1-py3-none-any.whl"
+    wheel.rename(wheels / "needed-1-cp39-cp39-linux_armv7l.whl")
+    source = checkout.folder / "needed-1"
+    source.mkdir()
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: needed\nVersion: 1\n", "utf-8")
+    (source / "setup.py").write_text("import sys; sys.exit('gcc: error')", "utf-8")
+    with tarfile.open(wheels / "needed-1.tar.gz", "w:gz") as archive:
+        archive.add(source, "needed-1")
+    code, output = checkout.run()
+    assert code == 1
+    assert "needed 1 has no ready-made build" in output
+    assert f"{platform.python_implementation()} {platform.python_version()} on" in output
+    assert "Windows on x86-64" in output
+    assert "make lab PYTHON=" in output
+    assert "gcc" not in output
+
+
 def test_incomplete_checkout(checkout: Checkout) -> None:
     """Without the lock there is nothing to install, and the sentence says so."""
     (checkout.folder / "requirements.lock").unlink()
@@ -261,8 +283,9 @@ def test_incomplete_checkout(checkout: Checkout) -> None:
         ("OSError: [Errno 13] Permission denied: '/opt'", "cannot be written"),
         ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "PIP_CERT"),
         ("WARNING: Retrying (Retry(total=1)) after NewConnectionError", "cannot be reached"),
-        ("ERROR: No matching distribution found for grpcio==1", "no such package"),
-        ("error: command '/usr/bin/gcc' failed with exit code 1", "no ready-made build"),
+        ("ERROR: No matching distribution found for pyzmq==1", "pyzmq"),
+        ("no matching distributions available for your environment:\n    Mini_Racer", "mini-racer"),
+        ("The user requested (constraint) msgspec==1\nERROR: ResolutionImpossible", "msgspec"),
         ("something new", "something new"),
     ],
 )

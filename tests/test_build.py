@@ -284,6 +284,21 @@ def test_check_finds_drift(
     assert f"{path}: has no source; delete it" in capsys.readouterr().out
 
 
+def test_page_about_the_articles_is_made_and_checked(
+    build: ModuleType, course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A build writes the page, with a link to a notebook that is there; --check sees it stale."""
+    write(course, EXERCISE, "20_channels")
+    assert build.main(["20"], course) == 0
+    page = course / "sources.md"
+    assert "[20_channels](20_channels.ipynb)" in page.read_text(encoding="utf-8")
+    assert "22, to come" in page.read_text(encoding="utf-8")
+    assert build.main(["--check"], course) == 0
+    page.write_text("old", encoding="utf-8")
+    assert build.main(["--check"], course) == 1
+    assert "sources.md: is stale; run build.py" in capsys.readouterr().out
+
+
 def test_check_execute_compares_outputs(build: ModuleType, course: Path) -> None:
     """--check --execute names a cell whose stored output is not what it prints, and only that."""
     source = write(course, EXERCISE + "\n" + PLOT)

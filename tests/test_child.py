@@ -16,7 +16,7 @@ import pytest
 from labsvc import Lab
 from labsvc.child import Child, TempFolder
 from labsvc.engines import find_etcd, find_rclone
-from labsvc.errors import EngineError
+from labsvc.errors import EngineError, LabError
 from tests.patience import patience
 
 if TYPE_CHECKING:
@@ -105,8 +105,10 @@ def test_kill(child: Child) -> None:
 
 def test_own_session(child: Child) -> None:
     """The stop button's SIGINT goes to a process group that the program is not in."""
-    sessions = {os.getsid(one.pid) for one in psutil.Process().children(recursive=True)}
-    assert os.getsid(0) not in sessions
+    guard = psutil.Process(child._guard.pid)
+    family = [guard, *guard.children(recursive=True)]
+    assert len(family) > 1
+    assert os.getsid(0) not in {os.getsid(one.pid) for one in family}
 
 
 def test_program_that_is_missing(log: deque[str]) -> None:
@@ -148,6 +150,38 @@ def test_folder_is_removed() -> None:
     folder.remove()
     folder.remove()
     assert not folder.path.exists()
+
+
+def test_folders_inside() -> None:
+    """A name gives an empty folder, each time; the others keep what is in them."""
+    folder = TempFolder()
+    one, other = folder.empty("one"), folder.empty("the other")
+    for inside in (one, other):
+        (inside / "deep").mkdir()
+        (inside / "deep" / "file").write_text("x")
+    assert folder.empty("one") == one
+    assert list(one.iterdir()) == []
+    assert (other / "deep" / "file").read_text() == "x"
+    folder.remove()
+    assert not one.exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a", "a/"])
+def test_folder_names(name: str) -> None:
+    """A name that leads out of the temporary folder, or down in it, is refused."""
+    folder = TempFolder()
+    with pytest.raises(ValueError, match="plain name such as 'orders'"):
+        folder.empty(name)
+    folder.remove()
+
+
+def test_folder_that_cannot_be_emptied() -> None:
+    """What is in the way is an error that says which folder, and what to do."""
+    folder = TempFolder()
+    (folder.path / "one").touch()  # a file cannot be emptied like a folder
+    with pytest.raises(LabError, match=r"the folder 'one' cannot be emptied .*close what is open"):
+        folder.empty("one")
+    folder.remove()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and fork are POSIX")

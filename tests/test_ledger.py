@@ -6,16 +6,31 @@ from typing import Any
 
 import nbformat
 import pytest
+import sources_page
 import yaml
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 CLAIMS: list[dict[str, Any]] = yaml.safe_load((ROOT / "data" / "claims.yaml").read_text("utf-8"))
+ARTICLES: list[dict[str, Any]] = yaml.safe_load(
+    (ROOT / "data" / "articles.yaml").read_text("utf-8")
+)
 DONE = [claim for claim in CLAIMS if claim.get("status") == "done"]
 
-ALWAYS = {"id", "source", "notebook", "verdict", "claim", "python", "show", "status"}
-WHEN_DONE = {"section", "observable"}
+ALWAYS = {"id", "source", "notebook", "verdict", "claim", "quote", "python", "show", "status"}
+WHEN_DONE = {"seen", "section", "observable"}
 VERDICTS = {"holds", "limited", "refuted"}
+COURSE = (  # the notebooks that a claim may stand in, written or to come
+    *("00_start_here", "01_measuring"),
+    *("10_contracts", "11_evolution", "12_json"),
+    *("20_channels", "21_outages", "22_deadlines", "23_cancellation", "24_context"),
+    *("25_errors", "26_retries", "27_streaming", "28_server_concurrency"),
+    "29_connections_under_load",
+    *("30_http_clients", "31_http_contracts", "32_http_or_grpc", "33_gateway"),
+    *("40_tls", "41_balancing", "42_discovery"),
+    *("50_queues", "51_delivery", "52_shared_state", "53_sagas", "54_large_payloads"),
+    *("60_tracing", "61_logs_and_metrics", "62_choosing", "63_incidents"),
+)
 
 
 def faults(claim: dict[str, Any]) -> list[str]:
@@ -28,8 +43,16 @@ def faults(claim: dict[str, Any]) -> list[str]:
         said.append("status is neither done nor todo")
     if claim.get("verdict") not in VERDICTS:
         said.append("no such verdict")
-    if not re.fullmatch(r"\d\d_[a-z_]+", str(claim.get("notebook"))):
-        said.append("the notebook is not named as 02_channels")
+    if claim.get("notebook") not in COURSE:
+        said.append("the course has no such notebook")
+    sentences = {key: str(claim[key]) for key in ("quote", "seen") if key in claim}
+    said += [
+        f"the {key} is not one sentence on one line"
+        for key, text in sentences.items()
+        if not re.fullmatch(r"\S.*[.]", text)
+    ]
+    if '"' in str(claim.get("quote")):
+        said.append("the quote has double quotes inside; use single ones")
     source = claim.get("source")
     if not isinstance(source, list) or not source or not set(source) <= set(range(5)):
         said.append("the source is no list of article numbers")
@@ -38,6 +61,35 @@ def faults(claim: dict[str, Any]) -> list[str]:
     if re.search(str(claim.get("observable", "x")), ""):
         said.append("the observable is found in an empty text")
     return said
+
+
+def first_screen(notebook: Any) -> str:
+    """Return what a notebook says before its first code cell."""
+    texts = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            break
+        texts.append(cell.source)
+    return "\n\n".join(texts)
+
+
+def plain(text: str) -> str:
+    """Return the text on one line, quotation marks straight, without the marks of a block quote."""
+    text = re.sub(r"^[ ]*>[ ]?", "", text, flags=re.MULTILINE)
+    text = text.translate(str.maketrans("\u201c\u201d\u2018\u2019", "\"\"''"))
+    return " ".join(text.split())
+
+
+def unquoted(claim: dict[str, Any], notebook: Any) -> str:
+    """Return what the first screen leaves out of a claim's quote, title and id, "" for nothing."""
+    title = next(a["title"] for a in ARTICLES if a["number"] == claim["source"][0])
+    blocks = [plain(block) for block in re.split(r"\n[ >]*\n", first_screen(notebook))]
+    found = [block for block in blocks if plain(claim["quote"]) in block]
+    if not found:
+        return f"the first screen does not quote {claim['id']}: {claim['quote']!r}"
+    if not any(plain(title) in b and re.search(rf"\b{claim['id']}\b", b) for b in found):
+        return f"the quote of {claim['id']} needs beside it the id and the title {title!r}"
+    return ""
 
 
 def headings(cell: Any) -> list[tuple[int, str]]:
@@ -122,12 +174,57 @@ def test_done_claim_is_named_in_its_notebook(claim: dict[str, Any]) -> None:
     assert re.search(rf"\b{claim['id']}\b", source)
 
 
+@pytest.mark.parametrize("claim", DONE, ids=lambda claim: claim["id"])
+def test_done_claim_is_quoted_on_the_first_screen(claim: dict[str, Any]) -> None:
+    """Before its first code cell the notebook quotes the claim, with the article's title."""
+    path = NOTEBOOKS / f"{claim['notebook']}.ipynb"
+    assert path.exists()
+    assert unquoted(claim, nbformat.read(path, 4)) == ""
+
+
+def test_articles_are_whole() -> None:
+    """The five articles have a number, a title and a description; no address names a site."""
+    assert [article["number"] for article in ARTICLES] == [0, 1, 2, 3, 4]
+    for article in ARTICLES:
+        assert set(article) == {"number", "title", "original", "about"}
+        assert article["title"].isascii()
+        assert re.search(r"[\u4e00-\u9fff]", article["original"]) or article["number"] == 4
+        assert article["about"].endswith(".")
+    assert not re.search(r"https?:|www\.", str(ARTICLES))
+
+
+def test_page_about_the_articles_is_fresh() -> None:
+    """notebooks/sources.md is what the ledger gives; if not, run notebooks/build.py."""
+    assert sources_page.fresh(NOTEBOOKS)
+
+
+def test_page_lists_every_claim_once_and_its_links_exist() -> None:
+    """Each claim is one row of the page, and each link of the page leads to a notebook."""
+    page = (NOTEBOOKS / sources_page.NAME).read_text("utf-8")
+    assert sorted(re.findall(r"^\| (C\d\d) ", page, re.MULTILINE)) == [c["id"] for c in CLAIMS]
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert links
+    assert [link for link in links if not (NOTEBOOKS / link).exists()] == []
+
+
+def test_page_tells_what_is_open(tmp_path: Path) -> None:
+    """A claim that no cell shows is open, whatever its row expects, and its notebook to come."""
+    claim = row(id="C99", status="todo", source=[0, 2], quote="A | b.")
+    del claim["seen"]
+    expected = "| C99 | “A \\| b.”, also article 2 | open | 20, to come |  |"
+    assert sources_page.line(claim, tmp_path) == expected
+    (tmp_path / "20_channels.ipynb").touch()
+    expected = "| C99 | “Text.” | holds | [20_channels](20_channels.ipynb) | Text. |"
+    assert sources_page.line(row(id="C99"), tmp_path) == expected
+
+
 def row(**fields: Any) -> dict[str, Any]:
     """Return a row that is in order, except for the fields given."""
     good = dict.fromkeys(ALWAYS | WHEN_DONE, "text")
     return (
         good
-        | {"notebook": "02_channels", "verdict": "holds", "status": "done", "source": [0]}
+        | {"notebook": "20_channels", "verdict": "holds", "status": "done", "source": [0]}
+        | {"quote": "Text.", "seen": "Text."}
         | fields
     )
 
@@ -138,12 +235,16 @@ def row(**fields: Any) -> dict[str, Any]:
         ({}, ""),
         ({"verdict": "true"}, "no such verdict"),
         ({"status": "soon"}, "status is neither"),
-        ({"status": "todo"}, "fields differ: ['observable', 'section']"),
+        ({"status": "todo"}, "fields differ: ['observable', 'section', 'seen']"),
         ({"observable": " "}, "observable is empty"),
         ({"observable": "(60)?"}, "found in an empty text"),
         ({"show": None}, "show is empty"),
         ({"source": [5]}, "no list of article numbers"),
-        ({"notebook": "channels"}, "not named as"),
+        ({"notebook": "20_chanels"}, "no such notebook"),
+        ({"quote": "two\nlines."}, "the quote is not one sentence"),
+        ({"quote": "No full stop"}, "the quote is not one sentence"),
+        ({"quote": 'A "b".'}, "double quotes inside"),
+        ({"seen": "no full stop"}, "the seen is not one sentence"),
         ({"proof": "trust me"}, "fields differ: ['proof']"),
     ],
 )
@@ -151,6 +252,30 @@ def test_faulty_row_is_found(fields: dict[str, Any], fault: str) -> None:
     """Each fault of a row is found, and a row in order has none."""
     said = faults(row(**fields))
     assert said == [] if not fault else any(fault in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("> \"It is so: 'yes'.\" (*{title}*, claim C01)", ""),
+        ("> \u201cIt is so:\n> \u2018yes\u2019.\u201d\n> (*{title}*, claim C01)", ""),
+        ("> \"It is so: 'yes'.\"\n>\n> (*{title}*, claim C01)", "needs beside it"),
+        ("> \"It is so: 'yes'.\" (claim C01)", "needs beside it"),
+        ("> \"It is so: 'yes'.\" (*{title}*)", "needs beside it"),
+        ("> \"It is so: 'no'.\" (*{title}*, claim C01)", "does not quote C01"),
+        ("C01, {title}", "does not quote C01"),
+    ],
+)
+def test_quote_is_looked_for_before_the_first_code(text: str, reason: str) -> None:
+    """Quote, title and id stand in one block, across lines and quotation marks of either kind."""
+    v4: Any = nbformat.v4
+    claim = row(id="C01", quote="It is so: 'yes'.")
+    cell = v4.new_markdown_cell(text.format(title=ARTICLES[0]["title"]))
+    code = v4.new_code_cell("1")
+    said = unquoted(claim, v4.new_notebook(cells=[v4.new_markdown_cell("# Title"), cell, code]))
+    assert bool(said) == bool(reason)
+    assert reason in said
+    assert "does not quote" in unquoted(claim, v4.new_notebook(cells=[code, cell]))
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_not_a_coroutine(loop: Loop, wrong: object) -> None:
     """What is no coroutine is a TypeError that says how to make one."""
     for take in (loop.submit, loop.run):
         with pytest.raises(TypeError, match="call the async function"):
-            take(wrong)  # type: ignore[operator]
+            take(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
@@ -192,6 +192,23 @@ def test_farewell_runs_when_the_loop_dies() -> None:
         loop.run(die())
     assert said.wait(10)
     loop.stop()
+
+
+def test_stop_of_a_loop_that_stands_still() -> None:
+    """Who knows that it stands still need not wait for its end."""
+    loop = Loop.start()
+    gate = threading.Event()
+
+    async def block() -> None:
+        gate.wait(10)
+
+    loop.submit(block())
+    began = time.monotonic()
+    loop.stop(within=0)
+    assert time.monotonic() - began < 1
+    gate.set()
+    loop.stop()
+    assert not loop.alive
 
 
 def test_stop_twice_cancels_what_runs() -> None:

@@ -72,10 +72,10 @@ def test_doctor_prints_findings_and_repairs(
 
 
 def test_progress_of_one_notebook(capsys: pytest.CaptureFixture[str]) -> None:
-    """`labsvc progress 00` lists the exercises of that notebook only."""
-    assert main(["progress", "00"]) == 0
+    """`labsvc progress 01` lists the exercises of that notebook only."""
+    assert main(["progress", "01"]) == 0
     printed = capsys.readouterr().out
-    assert "00-percentile" in printed
+    assert "01-percentile" in printed
     assert "02-" not in printed
 
 

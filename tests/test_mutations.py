@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "mutations"))
-
-from run import ROOT, Mutation, apply, load
+from tests.mutations.checkout import ROOT
+from tests.mutations.run import Mutation, apply, load
 
 
 @pytest.mark.parametrize(

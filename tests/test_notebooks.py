@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from labsvc.checks.engine import exercises
+from labsvc.checks.registry import listed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,10 +33,10 @@ EXCEPTIONAL = ("nbval-ignore-output", "nbval-skip", "raises-exception")
 ALLOWED: dict[tuple[str, str], str] = {}
 """(notebook's name, tag) -> why this cell may have it. None is needed so far."""
 
-MAX_LINES = 15
-LONG_CELLS = 0.1  # share of the code cells that may be longer
-WORDS = range(800, 2201)
-CODE_CELLS = range(10, 33)
+MOST_PITFALLS = 5
+WORDS = range(1000, 1501)
+CODE_CELLS = range(15, 26)
+MINUTES = range(30, 46)
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -103,11 +103,8 @@ def structure_faults(notebook: Any, number: str) -> list[str]:
     marks = re.findall(r"^(## Pitfall|### Fix)(?=: \S)", text, re.MULTILINE)
     if not marks or marks != ["## Pitfall", "### Fix"] * (len(marks) // 2):
         said.append(f"not every pitfall is followed by its fix: {marks}")
-    if not re.search(r"\b\d+ (to \d+ )?minutes\b", text):
-        said.append("the minutes are not stated")
-    long = sum(len(cell.source.splitlines()) > MAX_LINES for cell in cells)
-    if long > LONG_CELLS * len(cells):
-        said.append(f"{long} of {len(cells)} code cells have more than {MAX_LINES} lines")
+    if len(marks) > 2 * MOST_PITFALLS:
+        said.append(f"more than {MOST_PITFALLS} pitfalls")
     if len(cells) not in CODE_CELLS:
         said.append(f"{len(cells)} code cells")
     if len(text.split()) not in WORDS:
@@ -122,7 +119,23 @@ def structure_faults(notebook: Any, number: str) -> list[str]:
         cells[-1].source if cells else ""
     ):
         said.append("does not end with `Stop the lab`")
-    return said + exercise_faults(cells, number)
+    return said + promise_faults(text) + exercise_faults(cells, number)
+
+
+def promise_faults(text: str) -> list[str]:
+    """Return which pitfall asks no question before its evidence, and whether the time is honest."""
+    pitfalls = re.split(r"^## Pitfall: ", text, flags=re.MULTILINE)[1:]
+    said = [
+        f"no question before the evidence of: {pitfall.partition(chr(10))[0]}"
+        for pitfall in pitfalls
+        if "**Predict.**" not in pitfall.partition("\n### Fix")[0]
+    ]
+    minutes = re.search(r"^\*\*Time\*\*: (\d+) minutes\.", text, re.MULTILINE)
+    if minutes is None:
+        said.append("the minutes are not stated")
+    elif int(minutes[1]) not in MINUTES:
+        said.append(f"{minutes[1]} minutes")
+    return said
 
 
 def exercise_faults(cells: list[Any], number: str) -> list[str]:
@@ -135,7 +148,7 @@ def exercise_faults(cells: list[Any], number: str) -> list[str]:
         for name in re.findall(r"^(?:async )?def (\w+)", source, re.MULTILINE)
     }
     calls = [c for cell in cells for c in re.findall(r'\bcheck\("([^"]+)", (\w+)\)', cell.source)]
-    known = {e.id for e in exercises().values() if e.notebook == number}
+    known = set(listed(number))
     said += [f"no check of {name}" for name in sorted(written - {name for _, name in calls})]
     said += [
         f"check of {name}, which no exercise cell defines"
@@ -279,13 +292,14 @@ def test_exception_for_nbval_is_found(bad: Any, fault: str) -> None:
 
 
 def good_notebook() -> list[Any]:
-    """Return the cells of a notebook in order, of exercise 00."""
-    known = [e.id for e in exercises().values() if e.notebook == "00"]
-    words = V4.new_markdown_cell("# Start\n\nThis takes 20 to 30 minutes.\n\n" + "word " * 900)
+    """Return the cells of a notebook in order, with the exercises of 01."""
+    known = list(listed("01"))
+    words = V4.new_markdown_cell("# Start\n\n**Time**: 30 minutes.\n\n" + "word " * 1100)
     return [
         words,
-        *(cell(f"step({n})") for n in range(8)),
+        *(cell(f"step({n})") for n in range(12)),
         V4.new_markdown_cell("## Pitfall: it is slow"),
+        V4.new_markdown_cell("**Predict.** How slow?"),
         cell("plot()", picture("two curves")),
         V4.new_markdown_cell("### Fix: make it fast"),
         V4.new_markdown_cell("## Exercise: yours\n\n<details>a hint</details>"),
@@ -297,17 +311,25 @@ def good_notebook() -> list[Any]:
     ]
 
 
-def without(text: str) -> list[Any]:
-    """Return the good notebook's cells, a text cut from each."""
+def with_text(old: str, new: str) -> list[Any]:
+    """Return the good notebook's cells, a text replaced in each."""
     cells = good_notebook()
     for each in cells:
-        each.source = each.source.replace(text, "")
+        each.source = each.source.replace(old, new)
     return cells
+
+
+def without(text: str) -> list[Any]:
+    """Return the good notebook's cells, a text cut from each."""
+    return with_text(text, "")
+
+
+MORE = "## Pitfall: another\n\n**Predict.** What?\n\n### Fix: it\n\n"
 
 
 def test_good_notebook_has_no_fault() -> None:
     """The rules can be kept."""
-    assert structure_faults(V4.new_notebook(cells=good_notebook()), "00") == []
+    assert structure_faults(V4.new_notebook(cells=good_notebook()), "01") == []
 
 
 @pytest.mark.parametrize(
@@ -315,7 +337,10 @@ def test_good_notebook_has_no_fault() -> None:
     [
         (without("### Fix: make it fast"), "followed by its fix"),
         (without("## Pitfall: it is slow"), "followed by its fix"),
-        (without(" minutes"), "minutes"),
+        (without("**Predict.** How slow?"), "no question before the evidence of: it is slow"),
+        (without(" minutes"), "the minutes are not stated"),
+        (with_text("30 minutes", "20 minutes"), "20 minutes"),
+        (with_text("### Fix: make it fast", "### Fix: a\n\n" + 5 * MORE), "more than 5 pitfalls"),
         (without("word "), "words"),
         (without("<details>"), "<details>"),
         (without(" setting |"), "no table"),
@@ -323,13 +348,12 @@ def test_good_notebook_has_no_fault() -> None:
         (without("### Stop the lab"), "Stop the lab"),
         (without("def mine(n):"), "which no exercise cell defines"),
         (without("check("), "no check of mine"),
-        (without("00-percentile"), "there are ['00-open-loop', '00-percentile']"),
+        (without("01-percentile"), "there are ['01-open-loop', '01-percentile']"),
         (good_notebook()[:7], "6 code cells"),
-        ([*good_notebook(), *(cell("x\n" * 16) for _ in range(3))], "more than 15 lines"),
         ([c for c in good_notebook() if c.source != "plot()"], "no picture"),
         ([c for c in good_notebook() if not c.metadata.get("tags")], "no cell tagged"),
     ],
 )
 def test_departure_from_the_course_is_found(cells: list[Any], fault: str) -> None:
     """Each departure from the order of a notebook is found."""
-    assert any(fault in line for line in structure_faults(V4.new_notebook(cells=cells), "00"))
+    assert any(fault in line for line in structure_faults(V4.new_notebook(cells=cells), "01"))

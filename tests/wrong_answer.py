@@ -1,4 +1,4 @@
-"""What a wrong answer to an exercise is told, for the tests of the checks."""
+"""What an answer to an exercise is told, for the tests of the checks."""
 
 from __future__ import annotations
 
@@ -16,3 +16,16 @@ def assert_wrong(exercise: str, answer: Callable[..., Any], guarantee: str, hint
     assert verdict.state == "not solved", verdict
     assert guarantee in verdict.guarantee, verdict
     assert hint in verdict.hint, verdict
+
+
+def assert_solved(exercise: str, answer: Callable[..., Any]) -> None:
+    """Hold that the answer is solved, and that there is nothing to note."""
+    verdict = run_check(exercise, answer)
+    assert verdict.state == "solved", verdict
+    assert not verdict.notes, verdict
+
+
+def assert_not_attempted(exercise: str, stub: Callable[..., Any]) -> None:
+    """Hold that the stub is no attempt."""
+    verdict = run_check(exercise, stub)
+    assert verdict.state == "not attempted", verdict

@@ -1,12 +1,9 @@
 """A queue broker in the kernel: AMQP 0-9-1 as RabbitMQ speaks it.
 
-From the socket inwards: `wire` (frames) and `fields` (the values inside them), `stream`
-(one socket, in turns), `connection` with `handshake` and `heart`, `channels` and `channel`.
-The methods of a channel: `publishing`, `declaring`, `consuming`, `answering`, `tx`. Then
-the rules, without a socket: `vhost` and `exchanges` (names), `matching` and `routing` (the
-way of a message), `queue` with `arguments`, `backlog`, `turns`, `expiry` and `deadletter`,
-`message`. What survives a crash: `journal`, `store`, `recovery`. `broker` starts and stops
-all of it, `timeline` and `memory` watch it.
+`broker` starts and stops it, `standalone` runs it in a process of its own, `stats` and
+`timeline` are what it tells of itself. It has four wings, each built on those behind it:
+`session` (a client, its connection and channels), `storage` (what survives a crash), `rules`
+(exchanges, queues, expiry, dead letters) and `wire` (frames). `errors` are how it says no.
 
 What is not supported is refused with 540 NOT_IMPLEMENTED (flags), 503 COMMAND_INVALID
 (methods) or 406 PRECONDITION_FAILED (arguments), never ignored; only `no_local` changes
@@ -18,7 +15,8 @@ itself: the tests in tests/engines run on both.
 
 from __future__ import annotations
 
-from labsvc.amqp.broker import Broker, BrokerStats, QueueStats
+from labsvc.amqp.broker import Broker
+from labsvc.amqp.stats import BrokerStats, QueueStats
 from labsvc.amqp.timeline import Depth
 
 __all__ = ["Broker", "BrokerStats", "Depth", "QueueStats"]

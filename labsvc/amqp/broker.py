@@ -6,63 +6,30 @@ import asyncio
 import errno
 import sqlite3
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from labsvc.amqp.clock import LoopClock
-from labsvc.amqp.connection import FAREWELL_SECONDS, Connection
-from labsvc.amqp.journal import FORGETFUL
-from labsvc.amqp.lasting import Lasting
-from labsvc.amqp.memory import Memory
-from labsvc.amqp.recovery import recover
-from labsvc.amqp.store import Store
-from labsvc.amqp.stream import Outbox
+from labsvc.amqp.rules.counters import Counters
+from labsvc.amqp.rules.journal import FORGETFUL
+from labsvc.amqp.rules.memory import Memory
+from labsvc.amqp.rules.vhost import VHost
+from labsvc.amqp.session.connection import Connection
+from labsvc.amqp.session.farewell import FAREWELL_SECONDS
+from labsvc.amqp.session.group_commit import GroupCommit, TurnClock
+from labsvc.amqp.stats import BrokerStats, QueueStats
+from labsvc.amqp.storage.durable import DurableJournal
+from labsvc.amqp.storage.recovery import recover
+from labsvc.amqp.storage.store import Store
 from labsvc.amqp.timeline import SAMPLE_SECONDS, Depth, Timeline
-from labsvc.amqp.vhost import Counters, VHost
 from labsvc.errors import LabError, PortInUseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from labsvc.amqp.clock import Timer
-    from labsvc.amqp.queue import Queue
+    from labsvc.amqp.rules.queue import Queue
 
 MEMORY_LIMIT = 512 * 1024 * 1024  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStats:
-    """One queue: messages that wait, messages handed out and not yet acked, consumers.
-
-    `arriving` and `leaving` are messages per second, over the last second: published to
-    the queue, and gone from it (acked, taken without ack, expired, dropped).
-    """
-
-    ready: int
-    unacked: int
-    consumers: int
-    arriving: float = field(default=0.0, compare=False)
-    leaving: float = field(default=0.0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerStats:
-    """What the broker holds now, and the messages it has counted since it started.
-
-    `connections` and `channels` are open now. `redelivered` is part of `delivered`, which
-    has basic.get in it. `acked` are answers of clients, without no-ack deliveries.
-    """
-
-    connections: int
-    channels: int
-    published: int
-    confirmed: int
-    delivered: int
-    acked: int
-    redelivered: int
-    queues: dict[str, QueueStats]
 
 
 class Broker:
@@ -76,6 +43,8 @@ class Broker:
         password: with what.
         data: the folder for what is durable; one broker at a time can use it. None: each
             start begins with no queues.
+        flush: what is answered survives a power cut, not just a kill. The loop waits for the
+            disk at each commit.
         memory_limit: bytes of messages, `memory.MESSAGE_OVERHEAD` each beside their bodies;
             publishers beyond it have to wait.
         vhosts: the names of its virtual hosts. In `stats` and `timeline`, a queue of another
@@ -88,12 +57,15 @@ class Broker:
         user: str,
         password: str,
         data: Path | None = None,
+        *,
+        flush: bool = False,
         memory_limit: int = MEMORY_LIMIT,
         vhosts: Sequence[str] = ("/",),
     ) -> None:
         self.user = user
         self.password = password
         self._data = data
+        self._flush = flush
         self._memory_limit = memory_limit
         self._names = tuple(vhosts)
         self._timeline = Timeline()
@@ -122,7 +94,7 @@ class Broker:
             msg = f"another program listens on {host}:{port}; use port=0 for a free port"
             raise PortInUseError(msg) from error
         try:
-            self._prepare(None if self._data is None else Store(self._data))
+            self._prepare(None if self._data is None else Store(self._data, flush=self._flush))
         except BaseException:
             server.close()
             if self._store is not None:
@@ -223,8 +195,8 @@ class Broker:
     def _prepare(self, store: Store | None) -> None:
         """Make what one run of the broker needs, from what the store has."""
         self._store = store
-        self._outbox = Outbox(store)
-        self._clock = _TurnClock(self._outbox)
+        self._group_commit = GroupCommit(store)
+        self._clock = TurnClock(self._group_commit)
         self._memory = Memory(self._memory_limit)
         self._counters = Counters()
         self._vhosts = {name: self._vhost(name) for name in self._names}
@@ -242,7 +214,7 @@ class Broker:
 
     def _vhost(self, name: str) -> VHost:
         store = self._store
-        journal = FORGETFUL if store is None else Lasting(store, name)
+        journal = FORGETFUL if store is None else DurableJournal(store, name)
         vhost = VHost(name, self._clock, journal, self._memory, self._counters)
         if store is not None:
             recover(vhost, store)
@@ -256,7 +228,7 @@ class Broker:
         }
 
     def _connection(self) -> Connection:
-        connection = Connection(self._vhosts, self._outbox, self.user, self.password)
+        connection = Connection(self._vhosts, self._group_commit, self.user, self.password)
         self._connections.add(connection)
         connection.closed.add_done_callback(lambda _: self._connections.discard(connection))
         return connection
@@ -269,25 +241,3 @@ class Broker:
     def _sample(self) -> None:
         self._timeline.sample(self._queues())
         self._sampling = asyncio.get_running_loop().call_later(SAMPLE_SECONDS, self._sample)
-
-
-class _TurnClock(LoopClock):
-    """What happens in time is a turn of its own: its changes are stored, then written."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Let nothing happen any more."""
-        self._stopped = True
-
-    def call_at(self, when: float, act: Callable[[], None]) -> Timer:
-        """Call `act` once, at a time or soon after it."""
-
-        def turn() -> None:
-            if not self._stopped:
-                act()
-                self._outbox.flush()
-
-        return super().call_at(when, turn)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from labsvc.amqp.queue import Queue
+    from labsvc.amqp.rules.queue import Queue
 
 SAMPLE_SECONDS = 0.05
 RATE_SAMPLES = 20  # rates are over the last second

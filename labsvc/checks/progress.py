@@ -1,21 +1,18 @@
-"""What a learner has solved, kept over restarts in the user's data folder."""
+"""What a learner has solved in one copy of the course, kept in the user's data folder."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import sys
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import platformdirs
-
+from labsvc.checks.folders import course_folder, data_folder, locked, unused, write_whole
+from labsvc.checks.registry import listed
 from labsvc.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from labsvc.checks.verdict import State
 
@@ -23,28 +20,37 @@ RANK = {"not attempted": 0, "not solved": 1, "solved": 2}
 """What may replace what: once solved stays solved, until a reset."""
 
 
-def data_folder() -> Path:
-    """Return the folder for the learner's own data: $LABSVC_DATA_DIR, or the system's place."""
-    chosen = os.environ.get("LABSVC_DATA_DIR")
-    return Path(chosen) if chosen else platformdirs.user_data_path("labsvc", appauthor=False)
+@dataclass(frozen=True)
+class Progress:
+    """What is remembered by the id of an exercise: its state, and how many hints were shown."""
+
+    exercises: dict[str, str] = field(default_factory=dict)
+    hints: dict[str, int] = field(default_factory=dict)
+
+    def without(self, notebook: str) -> Progress:
+        """Return the same with nothing of one notebook."""
+        mine = f"{notebook}-"
+        return Progress(
+            {key: state for key, state in self.exercises.items() if not key.startswith(mine)},
+            {key: count for key, count in self.hints.items() if not key.startswith(mine)},
+        )
 
 
-def load() -> tuple[dict[str, str], str]:
-    """Return the state of each exercise by id, and a note if a broken file was set aside."""
+def load() -> tuple[Progress, str]:
+    """Return what is remembered, and a note if a broken file was set aside."""
     path = _path()
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         states = {str(key): str(state) for key, state in stored["exercises"].items()}
+        hints = {str(key): int(count) for key, count in stored.get("hints", {}).items()}
     except FileNotFoundError:
-        return {}, ""
+        return Progress(), ""
     except (ValueError, LookupError, TypeError, AttributeError):
-        aside = unused(path.with_name("progress.broken.json"))
+        aside = unused(path.with_name(f"{path.stem}.broken.json"))
         path.replace(aside)
-        return (
-            {},
-            f"Your progress could not be read. It was set aside as {aside}; a new one begins.",
-        )
-    return {key: state for key, state in states.items() if state in RANK}, ""
+        note = f"Your progress could not be read. It was set aside as {aside}; a new one begins."
+        return Progress(), note
+    return Progress({key: state for key, state in states.items() if state in RANK}, hints), ""
 
 
 def record(exercise_id: str, state: State) -> str:
@@ -55,27 +61,47 @@ def record(exercise_id: str, state: State) -> str:
     if state not in RANK:
         return ""
     try:
-        with _locked():
-            states, note = load()
-            if RANK[state] >= RANK.get(states.get(exercise_id, ""), 0):
-                _save(states | {exercise_id: state})
+        with locked():
+            kept, note = load()
+            if RANK[state] >= RANK.get(kept.exercises.get(exercise_id, ""), 0):
+                _save(replace(kept, exercises=kept.exercises | {exercise_id: state}))
     except OSError as error:
-        return f"Your progress was not stored ({error}). Check the folder {data_folder()}."
+        return _not_stored(error)
     return note
 
 
+def count_hint(exercise_id: str, most: int) -> tuple[int, str]:
+    """Count one more hint, up to `most`; return which one to show, and a note as in `record`."""
+    try:
+        with locked():
+            kept, note = load()
+            number = max(1, min(kept.hints.get(exercise_id, 0) + 1, most))
+            _save(replace(kept, hints=kept.hints | {exercise_id: number}))
+    except OSError as error:
+        return 1, _not_stored(error)
+    return number, note
+
+
 def forget(notebook: str) -> None:
-    """Forget what was solved in one notebook, given by its two digits.
+    """Forget what was solved and hinted in one notebook, given by its two digits.
 
     Raises:
         OSError: the data folder cannot be written.
 
     """
-    with _locked():
-        states, _ = load()
-        kept = {key: state for key, state in states.items() if not key.startswith(f"{notebook}-")}
-        if kept != states:
-            _save(kept)
+    with locked():
+        kept, _ = load()
+        if kept.without(notebook) != kept:
+            _save(kept.without(notebook))
+
+
+def is_solved(exercise_id: str) -> bool:
+    """Return whether an exercise is known to be solved; False too if that cannot be read."""
+    try:
+        with locked():
+            return load()[0].exercises.get(exercise_id) == "solved"
+    except OSError:
+        return False
 
 
 def show(notebook: str | None = None) -> None:
@@ -85,16 +111,14 @@ def show(notebook: str | None = None) -> None:
         LabError: no notebook of that number has an exercise, or the data folder is closed to us.
 
     """
-    from labsvc.checks.engine import exercises
-
-    chosen = [e for e in exercises().values() if notebook in (None, e.notebook)]
+    chosen = listed(notebook)
     if not chosen:
-        numbers = sorted({e.notebook for e in exercises().values()})
+        numbers = sorted({exercise_id[:2] for exercise_id in listed()})
         msg = f"no exercises in notebook {notebook!r}; there are {', '.join(numbers)}"
         raise LabError(msg)
     try:
-        with _locked():
-            states, note = load()
+        with locked():
+            kept, note = load()
     except OSError as error:
         msg = (
             f"your progress cannot be read ({error}); check the folder {data_folder()},"
@@ -102,68 +126,27 @@ def show(notebook: str | None = None) -> None:
         )
         raise LabError(msg) from error
     rows = [("exercise", "title", "state")]
-    rows += [(e.id, e.title, states.get(e.id, "not attempted")) for e in chosen]
+    states = [kept.exercises.get(exercise_id, "not attempted") for exercise_id in chosen]
+    rows += [(*row, state) for row, state in zip(chosen.items(), states, strict=True)]
     width = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:{width[0]}}  {title:{width[1]}}  {state}" for name, title, state in rows]
-    done = sum(states.get(e.id) == "solved" for e in chosen)
-    lines.append(f"{done} of {len(chosen)} solved")
+    lines.append(f"{states.count('solved')} of {len(chosen)} solved")
     print("\n".join([note, *lines] if note else lines))  # noqa: T201  # this is its purpose
 
 
-def unused(path: Path) -> Path:
-    """Return `path`, with a number before its suffix if such a file is there already."""
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part of it.
-
-    Raises:
-        OSError: the folder cannot be written.
-
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _path() -> Path:
-    return data_folder() / "progress.json"
+    """Return the file of this copy of the course, which is known by where it lies."""
+    course = course_folder()
+    if course is None:
+        return data_folder() / "progress.json"
+    key = hashlib.sha256(str(course.resolve()).encode()).hexdigest()[:12]
+    return data_folder() / f"progress-{key}.json"
 
 
-def _save(states: dict[str, str]) -> None:
-    text = json.dumps({"exercises": states}, indent=1, sort_keys=True) + "\n"
+def _save(kept: Progress) -> None:
+    text = json.dumps(asdict(kept), indent=1, sort_keys=True) + "\n"
     write_whole(_path(), text.encode())
 
 
-@contextmanager
-def _locked() -> Iterator[None]:
-    """Keep other kernels away between reading and writing."""
-    folder = data_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "progress.lock").open("a+b") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            try:
-                yield
-            finally:
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+def _not_stored(error: OSError) -> str:
+    return f"Your progress was not stored ({error}). Check the folder {data_folder()}."

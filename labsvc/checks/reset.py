@@ -7,7 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from labsvc.checks.progress import data_folder, forget, unused, write_whole
+from labsvc.checks.folders import course_folder, data_folder, unused, write_whole
+from labsvc.checks.progress import forget
 from labsvc.errors import LabError
 
 GIT_SECONDS = 30
@@ -45,13 +46,14 @@ def reset(number: str) -> str:
 
 
 def _notebooks() -> Path:
-    """Return the folder of the notebooks: near the current folder, else beside the package."""
-    here = Path.cwd()
-    for parent in (here, *here.parents, Path(__file__).parents[2]):
-        if (parent / "notebooks" / "source").is_dir():
-            return parent / "notebooks"
-    msg = f"no course was found from {here} upwards; change to the folder of the course first"
-    raise LabError(msg)
+    course = course_folder()
+    if course is None:
+        msg = (
+            f"no course was found from {Path.cwd()} upwards;"
+            " change to the folder of the course first"
+        )
+        raise LabError(msg)
+    return course / "notebooks"
 
 
 def _committed_name(folder: Path, number: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from labsvc.checks.values import described
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,12 +19,16 @@ class Verdict:
 
     `guarantee` is one sentence: what was kept, or what broke ("order 7 was charged twice").
     `counts` are the numbers behind it; `hint` says where to look next, never the solution.
+    `also` is what the course's solution does differently, once it is solved. `notes` are what the
+    exercise is not about, such as threads that still run.
     """
 
     state: State
     guarantee: str
     counts: Mapping[str, int] = field(default_factory=dict)
     hint: str = ""
+    also: str = ""
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the lines that a learner reads."""
@@ -31,6 +37,9 @@ class Verdict:
             lines.append("  counts: " + ", ".join(f"{k} {n}" for k, n in self.counts.items()))
         if self.hint:
             lines.append("  hint: " + self.hint)
+        if self.also:
+            lines.append("  also: " + self.also)
+        lines += ["  note: " + note for note in self.notes]
         return "\n".join(lines)
 
 
@@ -54,11 +63,24 @@ def diagnose(
 
     Each mistake is (was it made, what broke, hint); `otherwise` is (what broke, hint).
     """
+    guarantee, hint = otherwise
+    return first_broken(*mistakes, **counts) or broken(guarantee, hint, **counts)
+
+
+def first_broken(*mistakes: tuple[bool, str, str], **counts: int) -> Verdict | None:
+    """Return `broken` for the first mistake that was made, as in `diagnose`; None if none was."""
     for made, guarantee, hint in mistakes:
         if made:
             return broken(guarantee, hint, **counts)
-    guarantee, hint = otherwise
-    return broken(guarantee, hint, **counts)
+    return None
+
+
+def wrong_type(got: object, wanted: str, **counts: int) -> Verdict:
+    """Return `broken` for a value of the wrong type; `wanted` goes on from "Return …"."""
+    hint = "Is there a `return` on every way through the function?"
+    if got is not None:
+        hint = f"Return {wanted}."
+    return broken(f"your function returned {described(got)}", hint, **counts)
 
 
 def _named(counts: dict[str, int]) -> dict[str, int]:

@@ -2,8 +2,9 @@
 
 A message that makes its consumer fail goes back to the head of the queue and fails again, for
 ever. A quorum queue counts the tries and, past the limit, hands the message to a dead-letter
-queue, where somebody can read it. Notebook 13, claim C31; RabbitMQ's guides "Quorum Queues"
-(poison messages) and "Dead Letter Exchanges".
+queue, where somebody can read it. Whoever only looks must not put back too often: RabbitMQ 4
+limits every quorum queue to 20 returns, the dead-letter queue too. Notebook 51, claim C31;
+RabbitMQ's guides "Quorum Queues" (poison messages) and "Dead Letter Exchanges".
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Death:
     routing_keys: tuple[str, ...]
 
 
-async def declare_with_dead_letters(
+async def aio_declare_with_dead_letters(
     channel: AbstractChannel, name: str, *, deliveries: int = 3
 ) -> tuple[AbstractQueue, AbstractQueue]:
     """Declare the quorum queue `name` and its dead-letter queue `name` + ".dead"; return both.

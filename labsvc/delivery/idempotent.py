@@ -2,9 +2,9 @@
 
 A broker delivers at least once: a consumer that dies between its effect and its ack gets the
 message again. So the effect and a note of the message's id go into one SQLite transaction: either
-both are there, or neither is. Notebook 13, claim C30.
+both are there, or neither is. Notebook 51, claim C30.
 
-    issue = Idempotent(db, issue_coupon, consumer="coupons")
+    issue = AioIdempotent(db, issue_coupon, consumer="coupons")
     await queue.consume(issue)
 
 An effect outside the database, such as a mail, is not part of the transaction. Give the other side
@@ -23,8 +23,8 @@ from aio_pika.abc import AbstractIncomingMessage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Effect = Callable[[sqlite3.Connection, AbstractIncomingMessage], None]
-"""Writes with the connection that it is given. It must not commit."""
+Effect = Callable[[sqlite3.Connection, AbstractIncomingMessage], object]
+"""Writes with the connection that it is given. It must not commit; what it returns is dropped."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS processed_messages (
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS processed_messages (
 """
 
 
-class Idempotent:
+class AioIdempotent:
     """A callback for `queue.consume` that applies an effect once for each message id.
 
     Args:

@@ -2,7 +2,7 @@
 
 A program that writes to its database and then publishes loses the event when it dies in between.
 The other order announces what never happened. So the event becomes a row of the same transaction,
-and a relay publishes it later, as often as it takes. Notebook 13, claims C27 and C30.
+and a relay publishes it later, as often as it takes. Notebook 51, claims C27 and C30.
 
     with db:
         db.execute("INSERT INTO orders VALUES (?)", (order_id,))
@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (seq) WHERE NOT sent;
 """
 
 
-class Outbox:
+class AioOutbox:
     """Events in a table of the service's own database. Making one commits what was open."""
 
     def __init__(self, db: sqlite3.Connection) -> None:

@@ -123,6 +123,17 @@ class ExternalEtcd(ExternalService):
         self.targets = tuple(part.netloc for part in parts)
         super().__init__(name, self.targets[0], VARIABLE)
 
+    def kill(self, node: int) -> None:
+        """Refuse, as `stop` does.
+
+        Raises:
+            LabError: always.
+
+        """
+        self.stop()
+
+    revive = kill
+
 
 def _healthy(port: int) -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT)

@@ -20,8 +20,8 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from labsvc.errors import LabError
 from labsvc.hosts.service import LoopService
 from labsvc.ports import HOST
-from labsvc.rpc.decode import DecodeErrors, DecodeErrorsThreaded
-from labsvc.rpc.observe import AioObserver, CallStats, SyncObserver, Tally
+from labsvc.rpc import decode, observe
+from labsvc.rpc.observe import CallStats, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ class GrpcService(LoopService):
     ) -> None:
         super().__init__(loop, name, port)
         self.health = Health(loop)
-        self._adders = [(servicer, find_adder(servicer)) for servicer in servicers]
+        self._adders = [(each, add) for each in servicers for add in find_adders(each)]
         if workers is not None:
             _refuse_coroutines(servicers)
         self._workers = workers
@@ -128,16 +128,16 @@ class GrpcService(LoopService):
 
     def _make_server(self, hidden: set[str]) -> Any:
         if self._workers is None:
-            aio_observer = AioObserver(self._tally, hidden)
+            aio_observer = observe.aio_server(self._tally, hidden)
             return grpc.aio.server(
-                interceptors=[aio_observer, *self._interceptors, DecodeErrors()],
+                interceptors=[aio_observer, *self._interceptors, decode.aio_server()],
                 options=self._options,
             )
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix=f"labsvc-{self.name}")
-        sync_observer = SyncObserver(self._tally, hidden)
+        sync_observer = observe.server(self._tally, hidden)
         return grpc.server(
             self._pool,
-            interceptors=[sync_observer, *self._interceptors, DecodeErrorsThreaded()],
+            interceptors=[sync_observer, *self._interceptors, decode.server()],
             options=self._options,
         )
 
@@ -182,8 +182,8 @@ class _Names:
         """Take no notice: the generic handlers name the same service."""
 
 
-def find_adder(servicer: object) -> Callable[[Any, Any], None]:
-    """Find the generated add_XServicer_to_server for an instance of an XServicer.
+def find_adders(servicer: object) -> list[Callable[[Any, Any], None]]:
+    """Find the generated add_XServicer_to_server for each XServicer that a class derives from.
 
     Raises:
         TypeError: `servicer` is a class, or no servicer at all.
@@ -192,16 +192,19 @@ def find_adder(servicer: object) -> Callable[[Any, Any], None]:
     if isinstance(servicer, type):
         msg = f"serve_grpc takes instances: write {servicer.__name__}(), not {servicer.__name__}"
         raise TypeError(msg)
-    for base in type(servicer).__mro__:
-        adder = getattr(sys.modules.get(base.__module__), f"add_{base.__name__}_to_server", None)
-        if adder is not None:
-            found: Callable[[Any, Any], None] = adder
-            return found
-    msg = (
-        f"{servicer!r} is no gRPC servicer; derive its class from the generated one,"
-        " such as user_pb2_grpc.UserServiceServicer"
-    )
-    raise TypeError(msg)
+    found = [
+        getattr(sys.modules.get(base.__module__), f"add_{base.__name__}_to_server", None)
+        for base in type(servicer).__mro__
+    ]
+    # A subclass of the same name, beside an imported adder, would find that one again.
+    adders = list(dict.fromkeys(adder for adder in found if adder is not None))
+    if not adders:
+        msg = (
+            f"{servicer!r} is no gRPC servicer; derive its class from the generated one,"
+            " such as user_pb2_grpc.UserServiceServicer"
+        )
+        raise TypeError(msg)
+    return adders
 
 
 def _refuse_coroutines(servicers: Sequence[object]) -> None:

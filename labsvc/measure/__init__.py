@@ -1,4 +1,11 @@
-"""Latency measured honestly: histograms, load, comparison and the plot of it.
+"""Latency measured honestly: two ways to load a service, a comparison, and plots of both.
+
+    `load`         closed and open loops, with threads and with asyncio: how a service bears a load
+    `compare`      ways to do one thing, turn by turn under the same noise, and a judgement
+    `histogram`    latencies of one kind of call and their quantiles, by HdrHistogram
+    `record`       one timed call: what each load and comparison is made of
+    `plots`        what a notebook shows of them: a picture, and the same in words
+    `figure`       how that picture is drawn, and `series` its lines
 
 Nothing that is printed holds a raw time; raw latencies are in plots only.
 """
@@ -7,29 +14,29 @@ from __future__ import annotations
 
 from labsvc.measure.compare import (
     Comparison,
+    Judgement,
     Quantiles,
     Ratio,
-    Verdict,
+    aio_compare,
     compare,
-    compare_async,
 )
 from labsvc.measure.histogram import Histogram
-from labsvc.measure.load import Load, closed_loop, closed_loop_async, open_loop, open_loop_async
+from labsvc.measure.load import Load, aio_closed_loop, aio_open_loop, closed_loop, open_loop
 from labsvc.measure.plots import Plot, plot_loads
 
 __all__ = [
     "Comparison",
     "Histogram",
+    "Judgement",
     "Load",
     "Plot",
     "Quantiles",
     "Ratio",
-    "Verdict",
+    "aio_closed_loop",
+    "aio_compare",
+    "aio_open_loop",
     "closed_loop",
-    "closed_loop_async",
     "compare",
-    "compare_async",
     "open_loop",
-    "open_loop_async",
     "plot_loads",
 ]

@@ -46,7 +46,7 @@ class Ratio:
 
 
 @dataclass(frozen=True, repr=False)
-class Verdict:
+class Judgement:
     """A claim about two variants: `holds` is True, False, or None where the data do not say."""
 
     claim: str
@@ -124,7 +124,7 @@ class Comparison:
         cut = _sign_test_cut(len(ratios))
         return Ratio(statistics.median(ratios), ratios[cut], ratios[-1 - cut])
 
-    def faster(self, fast: str, *, than: str, by: float = 1.0, q: float = 0.5) -> Verdict:
+    def faster(self, fast: str, *, than: str, by: float = 1.0, q: float = 0.5) -> Judgement:
         """Judge whether `fast` is at least `by` times faster than `than` at quantile `q`.
 
         True when the whole interval of the ratio is at or over the margin, False when all of it
@@ -139,7 +139,7 @@ class Comparison:
         if max(self._failed(fast), self._failed(than)) <= _MOST_FAILED:
             holds = True if ratio.low >= by else False if ratio.high < by else None
         where = "" if q == 0.5 else f" at p{100 * q:g}"  # noqa: PLR2004  the median needs no name
-        return Verdict(f"{fast} is at least {by:g}x faster than {than}{where}", holds, ratio)
+        return Judgement(f"{fast} is at least {by:g}x faster than {than}{where}", holds, ratio)
 
     def plot(self, title: str | None = None) -> Plot:
         """Draw the percentile curve and the distribution of every variant."""
@@ -188,7 +188,7 @@ def compare(
     counted by its gRPC code or class and does not end the run.
 
     Raises ValueError for no variants, fewer than six rounds (they give no 95 % interval) or fewer
-    calls than rounds; TypeError for a coroutine function, which needs `await compare_async(...)`.
+    calls than rounds; TypeError for a coroutine function, which needs `await aio_compare(...)`.
     """
     for name, fn in variants.items():
         require_sync(f"variant {name!r}", fn)
@@ -201,7 +201,7 @@ def compare(
     return Comparison(plan.rounds)
 
 
-async def compare_async(
+async def aio_compare(
     variants: Mapping[str, Callable[[], object]],
     *,
     calls: int = 200,

@@ -30,17 +30,17 @@ from matplotlib.ticker import (
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from labsvc.measure.plots import WIDTH
+from labsvc.measure.series import WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from labsvc.measure.plots import Series
+    from labsvc.measure.series import Series
 
-_SCALE = 2
+SCALE = 2
 _PANEL = 2.35
-_INK = "#222222"
-_FAINT = "#6b6b6b"
+INK = "#222222"
+FAINT = "#6b6b6b"
 _GRID = "#e3e3e3"
 _LOOKS: tuple[tuple[str, Any, str], ...] = (
     ("#D55E00", "-", "o"),
@@ -57,24 +57,24 @@ _TICKS = (
     (3000, (1.0, 3.0)),
     (float("inf"), (1.0,)),
 )
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
-    "text.color": _INK,
+    "text.color": INK,
     "text.usetex": False,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
     "axes.facecolor": "white",
     "axes.titlelocation": "left",
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.grid": False,
     "axes.axisbelow": True,
-    "xtick.color": _FAINT,
-    "ytick.color": _FAINT,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
     "path.effects": [],
     "path.sketch": None,
 }
@@ -82,8 +82,8 @@ _STYLE: dict[Any, Any] = {
 
 def draw(series: list[Series], title: str, caption: str, alt: str) -> bytes:
     """Draw the series and return the figure as PNG, with its words inside for those who look."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH / 100, 1), dpi=100 * _SCALE, facecolor="white")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH / 100, 1), dpi=100 * SCALE, facecolor="white")
         figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
         canvas: Any = FigureCanvasAgg(figure)
         legend_rows = _legend(figure, canvas, series)
@@ -99,7 +99,7 @@ def draw(series: list[Series], title: str, caption: str, alt: str) -> bytes:
             va="center",
             **_inches(figure),
         )
-        figure.text(0.2, 0.2, caption, fontsize=9.5, color=_FAINT, va="center", **_inches(figure))
+        figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, va="center", **_inches(figure))
         figure.legends[0].set_bbox_to_anchor((0.16, height - 0.46), figure.dpi_scale_trans)
         curve, spread = figure.subplots(
             1,
@@ -123,7 +123,7 @@ def draw(series: list[Series], title: str, caption: str, alt: str) -> bytes:
             curve.set_axis_off()
             curve.text(0.02, 0.5, "No call was answered: there is no latency to draw.")
         canvas.draw()
-        return _png(canvas, title, alt)
+        return png_of(canvas, title, alt)
 
 
 def _inches(figure: Figure) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _legend(figure: Figure, canvas: Any, series: list[Series]) -> int:
         for _, (color, line, marker) in zip(series, cycle(_LOOKS), strict=False)
     ]
     handles.append(
-        Line2D([], [], color=_INK, linestyle="", marker="x", markersize=7, markeredgewidth=2)
+        Line2D([], [], color=INK, linestyle="", marker="x", markersize=7, markeredgewidth=2)
     )
     labels = [*(one.legend for one in series), "mean"]
     for columns in range(len(labels), 0, -1):
@@ -158,7 +158,7 @@ def _legend(figure: Figure, canvas: Any, series: list[Series]) -> int:
     return ceil(len(labels) / columns)
 
 
-def _png(canvas: Any, title: str, alt: str) -> bytes:
+def png_of(canvas: Any, title: str, alt: str) -> bytes:
     """Encode what is drawn with a palette: a third of the size, the same to the eye."""
     info = PngInfo()
     info.add_itxt("Title", title)
@@ -168,7 +168,7 @@ def _png(canvas: Any, title: str, alt: str) -> bytes:
         128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
     png = io.BytesIO()
-    palette.save(png, "PNG", optimize=True, pnginfo=info, dpi=(100 * _SCALE, 100 * _SCALE))
+    palette.save(png, "PNG", optimize=True, pnginfo=info, dpi=(100 * SCALE, 100 * SCALE))
     return png.getvalue()
 
 

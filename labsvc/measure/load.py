@@ -97,7 +97,7 @@ def closed_loop(
     return _load(recorders, start)
 
 
-async def closed_loop_async(
+async def aio_closed_loop(
     fn: Callable[[], Awaitable[object]], *, calls: int, workers: int = 1, warmup: int = 10
 ) -> Load:
     """Do what `closed_loop` does for a coroutine function, with tasks in place of threads."""
@@ -152,7 +152,7 @@ def open_loop(
     return _load(recorders, origin)
 
 
-async def open_loop_async(
+async def aio_open_loop(
     fn: Callable[[], Awaitable[object]],
     *,
     rate: float,

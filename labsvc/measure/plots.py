@@ -6,30 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labsvc.measure.series import WIDTH, Series
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
     from labsvc.measure.compare import Comparison
-    from labsvc.measure.histogram import Histogram
     from labsvc.measure.load import Load
-
-WIDTH = 900
-"""How wide a figure is shown, in pixels."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of a figure: its name, its answered calls, and how many failed."""
-
-    name: str
-    latency: Histogram
-    failed: int = 0
-
-    @property
-    def legend(self) -> str:
-        """The name, and what failed, for failed calls are not on the line."""
-        return f"{self.name} ({self.failed:,} failed)" if self.failed else self.name
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,7 +13,7 @@ from typing import NoReturn
 clock = time.perf_counter_ns
 """The one clock of all measuring: monotonic, in nanoseconds."""
 
-ASYNC_HINT = "`await compare_async(...)`, `closed_loop_async` or `open_loop_async`"
+ASYNC_HINT = "`await aio_compare(...)`, `aio_closed_loop` or `aio_open_loop`"
 
 
 class Recorder:

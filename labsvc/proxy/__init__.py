@@ -1,11 +1,17 @@
-"""A TCP middlebox between a client and a service: it passes, hurts and counts.
+"""A TCP middlebox between clients and one upstream: it passes, hurts and counts.
 
-`Proxy` is what a notebook holds. Behind it, on the lab's loop: a `Box` listens and
-keeps the table of connections, a `Link` is one connection, a `Lane` one direction
-of it. The faults themselves are described in `labsvc.faults`.
+    `middlebox`     one upstream: the settings, and the table of connections
+    `listener`      the port that clients come to
+    `connection`    a client's connection and the one to the upstream that goes with it
+    `pipe`          one direction of a connection: where bytes are delayed, throttled, dropped
+    `gate`          who watches the events on a connection, and may break it there
+    `stats`         what is counted
+
+All of it runs on one asyncio loop. `labsvc.faults` describes the settings, and
+`labsvc.hosts.proxy` is the service that a notebook holds.
 """
 
-from labsvc.proxy._box import ProxyStats
-from labsvc.proxy._proxy import Proxy
+from labsvc.proxy.middlebox import Middlebox
+from labsvc.proxy.stats import ProxyStats
 
-__all__ = ["Proxy", "ProxyStats"]
+__all__ = ["Middlebox", "ProxyStats"]

@@ -1,1 +1,55 @@
-"""What a gRPC service needs beside its handlers, a module per subject."""
+"""What a gRPC service needs beside its handlers, a module per subject; all can be taken to work.
+
+Calls that end well
+    deadline       a deadline for every call, passed on, and no work that is too late
+    errors         StatusError: a code, a text, details; which codes are definite
+    recovery       what a handler raises becomes a status, and nothing leaks
+    context        trace, request and user go along, into the logs too
+    decode         a request that is no message is INVALID_ARGUMENT
+
+Calls that are made again
+    retry          the service config for gRPC's own retries, typed and checked
+    retry_budget   a bound on extra tries
+    hedge          a second call before the first is late
+    breaker        no calls to what does not answer
+    idempotency    a key, so that what is sent twice happens once
+
+Servers under load
+    concurrency    so many calls at once, and the next one refused at once
+    stream         a stream at its reader's pace; handlers that end with their call
+    drain          stop a server without failing a call
+    observe        count what a server answered
+
+Contracts
+    contract       a contract from its text, without a file
+    breaking       what a change of a contract breaks
+
+`chain` puts the interceptors of this package in their order. Each is made by a function named for
+its side: `server` for grpc.server, `aio_server` for grpc.aio, `client` and `aio_client` likewise.
+Behind them stand `_guard` (around a handler), `_server` and `_client` (interceptors),
+`_call_context` (what `context` carries) and `_complaints` (what is wrong with a service config).
+
+The package knows nothing of the lab and the shop: it imports gRPC, protobuf and OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "breaker",
+    "breaking",
+    "chain",
+    "concurrency",
+    "context",
+    "contract",
+    "deadline",
+    "decode",
+    "drain",
+    "errors",
+    "hedge",
+    "idempotency",
+    "observe",
+    "recovery",
+    "retry",
+    "retry_budget",
+    "stream",
+]

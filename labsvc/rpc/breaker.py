@@ -6,7 +6,7 @@
 
 A dead server costs each caller its whole deadline, and a sick one gets no rest. Behind an open
 breaker a call fails at once and sends nothing. Keep one for each service that is called.
-States and names follow Nygard, "Release It!". Notebook 05.
+States and names follow Nygard, "Release It!". Notebook 26.
 """
 
 from __future__ import annotations
@@ -45,10 +45,15 @@ class CircuitOpenError(grpc.RpcError):
 class CircuitBreaker:
     """Opens after `failures` failed calls in a row; after `pause` seconds lets one call try.
 
-    That one closes it again, or opens it for another pause. A failure is an error with an
-    indefinite code, UNAVAILABLE or DEADLINE_EXCEEDED for example. A server that says NOT_FOUND is
-    alive. CANCELLED says nothing about the server, nor does an exception that is no RpcError:
-    they count for neither. Safe to share between threads and tasks.
+    That one closes it again, or opens it for another pause. What counts is whether the server is
+    well, not whether the caller is happy:
+
+        a failure    UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNKNOWN and
+                     DATA_LOSS: the indefinite codes but one
+        a success    OK, and every definite code: a server that says NOT_FOUND is alive
+        neither      CANCELLED, which the caller did; an exception that is no RpcError
+
+    Safe to share between threads and tasks.
 
     `now` is a clock in seconds. Raises ValueError for fewer than one failure or no pause.
     """

@@ -2,28 +2,24 @@
 
 A server's, from the outside in; put what counts calls before them:
 
-    1. answer       answers what any of those behind it raises, so it comes first
+    1. recovery     answers what any of those behind it raises, so it comes first
     2. context      trace id, user and request id for every log line and every call from here on
     3. deadline     refuses what comes too late, before it takes a place
-    4. limits       refuses what is too much, before any work is done
-    5. idempotency  answers a key that it knows; behind the limits, for a handler may follow
+    4. concurrency  refuses what is too much, before any work is done
+    5. idempotency  answers a key that it knows; behind the limit, for a handler may follow
     6. decode       refuses what is no message; nearest to the handler, so that all above see it
 
 A client's: context, then deadline. Both run once for each call. The retries of a service config lie
 below them, in the core: each try carries the same metadata, and all tries share the deadline.
 
-Claim C52; notebook 05 shows what another order does.
+Claim C52; notebook 25 shows what another order does.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labsvc.rpc import context, deadline
-from labsvc.rpc.answer import AnswerErrors, AnswerErrorsThreaded
-from labsvc.rpc.decode import DecodeErrors, DecodeErrorsThreaded
-from labsvc.rpc.idempotency import IdempotentCalls, IdempotentCallsThreaded
-from labsvc.rpc.limits import ConcurrencyLimit, ConcurrencyLimitThreaded
+from labsvc.rpc import concurrency, context, deadline, decode, idempotency, recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,18 +45,18 @@ def server(
     Args:
         cap: seconds that a call gets at most; see `deadline.server`.
         needs: seconds that a handler needs; see `deadline.server`.
-        total: how many calls may run at once; see `limits.ConcurrencyLimit`.
+        total: how many calls may run at once; see `concurrency.aio_server`.
         methods: the same for single methods, by full name.
-        translate: the application's exceptions as statuses; see `answer.AnswerErrors`.
+        translate: the application's exceptions as statuses; see `recovery.aio_server`.
 
     """
     return [
-        AnswerErrorsThreaded(translate),
+        recovery.server(translate),
         context.server(),
         deadline.server(cap=cap, needs=needs),
-        ConcurrencyLimitThreaded(total=total, methods=methods or {}),
-        IdempotentCallsThreaded(),
-        DecodeErrorsThreaded(),
+        concurrency.server(total=total, methods=methods or {}),
+        idempotency.server(),
+        decode.server(),
     ]
 
 
@@ -74,12 +70,12 @@ def aio_server(
 ) -> list[grpc.aio.ServerInterceptor]:
     """Return the interceptors for grpc.aio.server; the arguments are those of `server`."""
     return [
-        AnswerErrors(translate),
+        recovery.aio_server(translate),
         context.aio_server(),
         deadline.aio_server(cap=cap, needs=needs),
-        ConcurrencyLimit(total=total, methods=methods or {}),
-        IdempotentCalls(),
-        DecodeErrors(),
+        concurrency.aio_server(total=total, methods=methods or {}),
+        idempotency.aio_server(),
+        decode.aio_server(),
     ]
 
 

@@ -1,7 +1,7 @@
 """Carry trace id, user and request id through every hop.
 
 gRPC for Python passes none of it on: metadata that arrives stays in `context`, and the next call
-starts with none (claims C13 and C14, notebook 04). A pair of interceptors does it for every method:
+starts with none (claims C13 and C14, notebook 24). A pair of interceptors does it for every method:
 the server's reads metadata into a context variable, the client's writes it out again.
 
     grpc.server(pool, interceptors=[context.server()])
@@ -14,9 +14,9 @@ A context variable follows `await`, `asyncio.create_task` and `asyncio.to_thread
 `executor.submit`, `loop.run_in_executor` and `threading.Thread`: use `ContextExecutor` or `carry`
 there (claim C15). Plain handlers on a grpc.aio server run in such an executor: make them async.
 
-The keys are `traceparent` (W3C Trace Context, level 1), `x-request-id` and `x-user-id`. They say
-who asks; they prove nothing. Behind the gateway's authentication (notebook 10), strip them from
-what comes from outside.
+The keys are `traceparent` and `tracestate` (W3C Trace Context, level 1; OpenTelemetry's propagator
+reads and writes them), `x-request-id` and `x-user-id`. They say who asks; they prove nothing.
+Behind the gateway's authentication (notebook 40), strip them from what comes from outside.
 """
 
 from __future__ import annotations
@@ -24,116 +24,39 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
-import re
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import grpc
 import grpc.aio
 
+from labsvc.rpc import _server
+from labsvc.rpc._call_context import REQUEST_ID, USER_ID, CallContext
 from labsvc.rpc._client import ClientInterceptor, aio_client_interceptors
+from labsvc.rpc._server import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
+
+__all__ = [
+    "REQUEST_ID",
+    "USER_ID",
+    "CallContext",
+    "ContextExecutor",
+    "LogFilter",
+    "aio_client",
+    "aio_server",
+    "carry",
+    "client",
+    "current",
+    "server",
+    "use",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-TRACEPARENT = "traceparent"
-REQUEST_ID = "x-request-id"
-USER_ID = "x-user-id"
-
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_ID = re.compile(r"[!-~]{1,128}")  # fits a log line and a header, whoever sent it
-
-
-@dataclass(frozen=True, slots=True)
-class TraceParent:
-    """The W3C traceparent: 32 hex digits for the trace, 16 for the span, and the sampled flag."""
-
-    trace_id: str
-    span_id: str
-    sampled: bool = True
-
-    @classmethod
-    def new(cls) -> Self:
-        """Return the start of a new trace."""
-        return cls(secrets.token_hex(16), secrets.token_hex(8))
-
-    @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Return what a header says, None if it is not valid: then a new trace is due.
-
-        Fields that a later version appends are left out, as the specification wants it.
-        """
-        match = _TRACEPARENT.fullmatch(text)
-        if match is None:
-            return None
-        version, trace_id, span_id, flags, more = match.groups()
-        unknown = version == "ff" or (version == "00" and more is not None)
-        if unknown or not int(trace_id, 16) or not int(span_id, 16):
-            return None
-        return cls(trace_id, span_id, sampled=bool(int(flags, 16) & 1))
-
-    def child(self) -> Self:
-        """Return a new span of the same trace."""
-        return replace(self, span_id=secrets.token_hex(8))
-
-    def __str__(self) -> str:
-        """Return the header's value."""
-        return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
-
-
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """What a request carries from hop to hop.
-
-    Raises ValueError for an id that metadata cannot carry: 1 to 128 characters of visible ASCII.
-    """
-
-    trace: TraceParent
-    request_id: str
-    user_id: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("request_id", "user_id"):
-            value = getattr(self, name)
-            if value is not None and _id(value) is None:
-                msg = f"{name} must be 1 to 128 visible ASCII characters, not {value!r}"
-                raise ValueError(msg)
-
-    @classmethod
-    def new(cls, user_id: str | None = None) -> Self:
-        """Return the context of a request that starts here."""
-        return cls(TraceParent.new(), secrets.token_hex(8), user_id)
-
-    @classmethod
-    def received(cls, metadata: Iterable[tuple[str, str | bytes]]) -> Self:
-        """Return the context that came with a call; what is missing or malformed is made anew.
-
-        The trace goes on with a new span for the hop that received it.
-        """
-        found = {key: value for key, value in metadata if isinstance(value, str)}
-        trace = TraceParent.parse(found.get(TRACEPARENT, ""))
-        return cls(
-            trace.child() if trace else TraceParent.new(),
-            _id(found.get(REQUEST_ID)) or secrets.token_hex(8),
-            _id(found.get(USER_ID)),
-        )
-
-    def metadata(self) -> list[tuple[str, str]]:
-        """Return the metadata that hands it on."""
-        pairs = [(TRACEPARENT, str(self.trace)), (REQUEST_ID, self.request_id)]
-        return pairs if self.user_id is None else [*pairs, (USER_ID, self.user_id)]
-
-
-def _id(text: str | None) -> str | None:
-    return text if text is not None and _ID.fullmatch(text) else None
-
 
 _current: contextvars.ContextVar[CallContext | None] = contextvars.ContextVar(
     "labsvc_call_context", default=None
@@ -157,12 +80,12 @@ def use(context: CallContext) -> Iterator[CallContext]:
 
 def server() -> grpc.ServerInterceptor:
     """Return the interceptor for grpc.server."""
-    return _Server()
+    return _server.server(_Reads())
 
 
 def aio_server() -> grpc.aio.ServerInterceptor:
     """Return the interceptor for grpc.aio.server."""
-    return _AioServer()
+    return _server.aio_server(_Reads())
 
 
 def client() -> ClientInterceptor:
@@ -175,21 +98,10 @@ def aio_client() -> list[grpc.aio.ClientInterceptor]:
     return aio_client_interceptors(_hand_on)
 
 
-class _Server(grpc.ServerInterceptor):
-    def intercept_service(
-        self, continuation: Callable[[Any], Any], handler_call_details: Any
-    ) -> Any:
+class _Reads(Layer):
+    def arrives(self, details: Any) -> None:
         # gRPC runs this and the handler in one Context, which is this call's own.
-        _current.set(CallContext.received(handler_call_details.invocation_metadata))
-        return continuation(handler_call_details)
-
-
-class _AioServer(grpc.aio.ServerInterceptor):
-    async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
-    ) -> Any:
-        _current.set(CallContext.received(handler_call_details.invocation_metadata))
-        return await continuation(handler_call_details)
+        _current.set(CallContext.received(details.invocation_metadata))
 
 
 def _hand_on(details: Any) -> dict[str, Any]:
@@ -228,7 +140,7 @@ class LogFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields and let the record pass."""
         context = _current.get()
-        record.trace_id = context.trace.trace_id if context else "-"
+        record.trace_id = context.trace_id if context else "-"
         record.request_id = context.request_id if context else "-"
         record.user_id = (context.user_id if context else None) or "-"
         return True

@@ -1,6 +1,6 @@
 """A contract from its text, without a file that is left over: messages, stub and servicer.
 
-Notebook 01 and its exercises compare versions of one contract, which must not meet in the default
+Notebook 11 and its exercises compare versions of one contract, which must not meet in the default
 pool of protobuf: it knows each full name once. So every text gets a pool of its own, and running a
 cell twice is safe. A program has its stubs generated instead, as protos/generate.py does.
 """
@@ -29,14 +29,17 @@ NAME = "contract.proto"
 
 
 class ContractError(ValueError):
-    """protoc refuses the text; the message is protoc's, such as `4:26: Expected "returns".`."""
+    """protoc refuses the text, or protobuf what protoc made of it.
+
+    The message is theirs, such as `4:26: Expected "returns".`.
+    """
 
 
 @dataclass(frozen=True)
 class Contract:
     """One compiled text; `compile_contract` makes it.
 
-    `files` is what `labsvc.rpc.compat.breaking_changes` compares. Names are those of the text,
+    `files` is what `labsvc.rpc.breaking.breaking_changes` compares. Names are those of the text,
     without its package.
     """
 
@@ -116,7 +119,7 @@ def compile_contract(text: str) -> Contract:
     It may import google/protobuf/*.proto and nothing else.
 
     Raises:
-        ContractError: protoc refuses the text.
+        ContractError: the text is refused.
 
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -128,12 +131,22 @@ def compile_contract(text: str) -> Contract:
             command, cwd=folder, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise ContractError(done.stderr.replace(f"{NAME}:", "").strip())
+            raise ContractError(_complaints(done.stderr))
         files = FileDescriptorSet.FromString(Path(folder, "set").read_bytes())
     pool = DescriptorPool()
-    for file in files.file:
-        pool.AddSerializedFile(file.SerializeToString())
+    try:
+        for file in files.file:
+            pool.AddSerializedFile(file.SerializeToString())
+    except TypeError as error:  # such as two fields with one JSON name, which protoc lets through
+        raise ContractError(str(error)) from error
     return Contract(files, pool, files.file[-1].package)
+
+
+def _complaints(stderr: str) -> str:
+    """Return what protoc says about the text, without the log of its own parser."""
+    lines = [line for line in stderr.splitlines() if line.startswith(f"{NAME}:")]
+    errors = [line for line in lines if ": warning: " not in line]
+    return "\n".join(line.removeprefix(f"{NAME}:").strip() for line in errors) or stderr.strip()
 
 
 def _class(descriptor: Descriptor) -> Any:

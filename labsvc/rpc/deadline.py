@@ -3,7 +3,7 @@
 gRPC sends a deadline over one hop: the caller's `timeout=` arrives as `context.time_remaining()`
 (header grpc-timeout of the gRPC over HTTP/2 protocol). What it does in Python is no more than
 that: the next call of the same handler has no deadline, or one of its own (claims C34 and C51,
-notebook 03). These interceptors close the gap:
+notebook 22). These interceptors close the gap:
 
     grpc.server(pool, interceptors=[deadline.server(cap=10)])
     channel = grpc.intercept_channel(channel, deadline.client(default=2, margin=0.02))
@@ -27,11 +27,16 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import grpc.aio
 
+from labsvc.rpc import _server
 from labsvc.rpc._client import ClientInterceptor, aio_client_interceptors
-from labsvc.rpc._wraps import around, unless
+from labsvc.rpc._guard import NOTHING, Refused
+from labsvc.rpc._server import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from labsvc.rpc._guard import Call, Guard
 
 _SPENT = -1.0  # a timeout in the past fails at once and sends nothing; 0 may go through
 
@@ -97,12 +102,12 @@ def server(*, cap: float, needs: float = 0.0) -> grpc.ServerInterceptor:
             DEADLINE_EXCEEDED, and the handler does not run.
 
     """
-    return _Server(cap, needs)
+    return _server.server(_Deadlines(cap, needs))
 
 
 def aio_server(*, cap: float, needs: float = 0.0) -> grpc.aio.ServerInterceptor:
     """Return the interceptor for grpc.aio.server; see `server`."""
-    return _AioServer(cap, needs)
+    return _server.aio_server(_Deadlines(cap, needs))
 
 
 def client(*, default: float, margin: float = 0.0) -> ClientInterceptor:
@@ -152,38 +157,22 @@ def _cancel_on(on_leave: Callable[[Callable[[], None]], bool], call: Any) -> Non
         call.cancel()
 
 
-class _Guard:
+class _Deadlines(Layer):
     """Notes the deadline of each call and refuses those that come too late."""
 
     def __init__(self, cap: float, needs: float) -> None:
+        super().__init__()
         self._cap = cap
         self._needs = needs
-        self._wraps = around(self._around)
 
-    def _around(self, _method: str, _handler: Any, behaviour: Any) -> Any:
-        return unless(self._enter, behaviour)
+    def guard(self, method: str, handler: Any) -> Guard | None:
+        return self._enter
 
-    def _enter(self, _request: Any, context: Any) -> tuple[grpc.StatusCode, str] | None:
-        """Note the deadline; return why the call is refused, None if it is not."""
-        deadline = Deadline.of(context, self._cap)
+    def _enter(self, call: Call) -> AbstractContextManager[None]:
+        deadline = Deadline.of(call.context, self._cap)
         _current.set(deadline)  # each call runs in a Context of its own
-        _on_leave.set(getattr(context, "add_callback", None))
+        _on_leave.set(getattr(call.context, "add_callback", None))
         if deadline.remaining() < self._needs:
             text = f"less than {self._needs:g} s left: not enough to do the work"
-            return grpc.StatusCode.DEADLINE_EXCEEDED, text
-        return None
-
-
-class _Server(_Guard, grpc.ServerInterceptor):
-    def intercept_service(
-        self, continuation: Callable[[Any], Any], handler_call_details: Any
-    ) -> Any:
-        return self._wraps.wrap(handler_call_details.method, continuation(handler_call_details))
-
-
-class _AioServer(_Guard, grpc.aio.ServerInterceptor):
-    async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
-    ) -> Any:
-        handler = await continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
+            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        return NOTHING

@@ -16,12 +16,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError
 
-from labsvc.rpc._wraps import Wraps, kind, unless
+from labsvc.rpc import _server
+from labsvc.rpc._guard import NOTHING, Refused
+from labsvc.rpc._server import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from labsvc.rpc._guard import Call, Guard
 
 _TEXT = "the request is not a valid message of this method; compare the schema versions"
 
@@ -33,46 +39,25 @@ class Undecodable:
     raw: bytes
 
 
-class DecodeErrors(grpc.aio.ServerInterceptor):
-    """The interceptor for grpc.aio.server."""
-
-    def __init__(self) -> None:
-        self._wraps = Wraps(_decoding)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the method's handler, which now refuses what is no message."""
-        handler = await continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
+def server() -> grpc.ServerInterceptor:
+    """Return the interceptor for grpc.server."""
+    return _server.server(_Decoding())
 
 
-class DecodeErrorsThreaded(grpc.ServerInterceptor):
-    """The interceptor for grpc.server."""
-
-    def __init__(self) -> None:
-        self._wraps = Wraps(_decoding)
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Any],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the method's handler, which now refuses what is no message."""
-        handler = continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
+def aio_server() -> grpc.aio.ServerInterceptor:
+    """Return the interceptor for grpc.aio.server."""
+    return _server.aio_server(_Decoding())
 
 
-def _decoding(_method: str, handler: Any) -> Any:
-    if handler.request_streaming or handler.request_deserializer is None:
-        return handler
-    way = kind(handler)
-    return handler._replace(
-        request_deserializer=_lenient(handler.request_deserializer),
-        **{way: unless(_refusal, getattr(handler, way))},
-    )
+class _Decoding(Layer):
+    def guard(self, method: str, handler: Any) -> Guard | None:
+        return _refuse
+
+    def wrap(self, method: str, handler: Any) -> Any:
+        decode = handler.request_deserializer
+        if handler.request_streaming or decode is None:
+            return handler
+        return super().wrap(method, handler._replace(request_deserializer=_lenient(decode)))
 
 
 def _lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -87,7 +72,7 @@ def _lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return decoded
 
 
-def _refusal(request: Any, _context: Any) -> tuple[grpc.StatusCode, str] | None:
-    if isinstance(request, Undecodable):
-        return grpc.StatusCode.INVALID_ARGUMENT, _TEXT
-    return None
+def _refuse(call: Call) -> AbstractContextManager[None]:
+    if isinstance(call.request, Undecodable):
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, _TEXT)
+    return NOTHING

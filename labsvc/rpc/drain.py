@@ -1,4 +1,4 @@
-"""Stop a server without failing a call: say so first, then wait, then stop (notebook 07).
+"""Stop a server without failing a call: say so first, then wait, then stop (notebook 29).
 
 Balancers learn from the health service (gRPC health checking protocol, grpc.health.v1) that they
 should send nothing more. They need a moment to hear it; until then calls still arrive, and are
@@ -6,7 +6,7 @@ served. Only then does the server stop taking calls, and those under way get tim
 
     loop.add_signal_handler(SIGTERM, stopping.set)
     await stopping.wait()
-    await drain(server, health, notice=5, grace=30)
+    await aio_drain(server, health, notice=5, grace=30)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from grpc_health.v1 import health as grpc_health  # type: ignore[import-untyped]
 
 
-async def drain(
+async def aio_drain(
     server: grpc.aio.Server, health: grpc_health.aio.HealthServicer, *, notice: float, grace: float
 ) -> None:
     """Stop a grpc.aio server: NOT_SERVING, `notice` seconds as before, then stop.
@@ -35,10 +35,10 @@ async def drain(
     await server.stop(grace)
 
 
-def drain_threaded(
+def drain(
     server: grpc.Server, health: grpc_health.HealthServicer, *, notice: float, grace: float
 ) -> None:
-    """Do what `drain` does, for grpc.server."""
+    """Do what `aio_drain` does, for grpc.server."""
     health.enter_graceful_shutdown()
     time.sleep(notice)
     server.stop(grace).wait()

@@ -1,11 +1,11 @@
 """Errors that cross a call: a status code, a text for people, details for programs.
 
-A handler raises `StatusError`, the interceptors of `labsvc.rpc.answer` send it, and the client
+A handler raises `StatusError`, the interceptors of `labsvc.rpc.recovery` send it, and the client
 reads it back with `StatusError.of(error)`.
 
 The details are those of google/rpc/error_details.proto: ErrorInfo, BadRequest and RetryInfo, sent
 in the metadata key grpc-status-details-bin (gRPC guide "Error handling", AIP-193).
-Claim C05; notebook 05 shows the use.
+Claim C05; notebook 25 shows the use.
 """
 
 from __future__ import annotations

@@ -1,11 +1,16 @@
 """Hedging by hand: ask again before the first answer is late, and take the first that comes.
 
     reply = hedge(lambda: stub.GetUser.future(request, timeout=1), delay=0.05)
-    reply = await hedge_aio(lambda: aio_stub.GetUser(request, timeout=1), delay=0.05)
+    reply = await aio_hedge(lambda: aio_stub.GetUser(request, timeout=1), delay=0.05)
 
-The C core takes a `hedgingPolicy` and ignores it, so this follows gRFC A6 in Python. It cuts the
-tail where slowness is a matter of luck, and doubles the load where everything is slow: choose a
-delay near the p95, and give it a RetryBudget. Only for what may run twice. Notebook 05.
+The C core takes a `hedgingPolicy` and ignores it, so this follows gRFC A6 in Python. Only for what
+may run twice. Notebook 26.
+
+It cuts the tail where slowness is a matter of luck: the second call must have a chance of its own.
+It does nothing for a request that is slow by itself, and it doubles the load where everything is
+slow. So choose a delay near the p95: then one call in 20 is made twice. And give it
+`budget=RetryBudget()`, which allows one in ten, that is twice as many as it needs while all is
+well. When more than that are late, they wait for their first answer.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from labsvc.rpc.errors import DEFINITE, StatusError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from labsvc.rpc.budget import RetryBudget
+    from labsvc.rpc.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
@@ -61,7 +66,7 @@ def hedge(
             call.cancel()
 
 
-async def hedge_aio(
+async def aio_hedge(
     start: Callable[[], Awaitable[T]],
     *,
     delay: float,

@@ -9,26 +9,32 @@ The server keeps what it answered for each key and answers that again. The answe
 memory: a restart, or a second server, knows nothing of them. Where that is not enough, store the
 key in the same transaction as the effect, as the shop does with its order_id.
 
-The name follows the IETF draft "The Idempotency-Key HTTP Header Field". Notebook 05.
+The name follows the IETF draft "The Idempotency-Key HTTP Header Field". Notebook 26.
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
 import uuid
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from labsvc.rpc._wraps import around
+from labsvc.rpc import _server
+from labsvc.rpc._guard import NOTHING, Answered, Refused
+from labsvc.rpc._server import Layer
 from labsvc.rpc.errors import StatusError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from labsvc.rpc._guard import Call, Guard
 
 KEY = "idempotency-key"
 
@@ -36,6 +42,23 @@ KEY = "idempotency-key"
 def new_key() -> tuple[str, str]:
     """Return a metadata entry with a new key; make it once, before the first try."""
     return KEY, uuid.uuid4().hex
+
+
+def server(most: int = 10_000) -> grpc.ServerInterceptor:
+    """Return the interceptor for grpc.server; it keeps the newest `most` answers.
+
+    Calls without a key pass, and so do streams. A handler that raises, aborts or sets a code must
+    have changed nothing: its key is forgotten, and a retry runs it again. A key that belongs to
+    another request is refused with INVALID_ARGUMENT. While the first call is under way it is
+    refused with ABORTED: have your RetryPolicy name this code, and gRPC asks again.
+    Raises ValueError if `most` is less than 1.
+    """
+    return _server.server(_Once(most))
+
+
+def aio_server(most: int = 10_000) -> grpc.aio.ServerInterceptor:
+    """Return the interceptor for grpc.aio.server; see `server`."""
+    return _server.aio_server(_Once(most))
 
 
 @dataclass
@@ -58,10 +81,7 @@ class _Answers:
     def begin(self, key: tuple[str, str], request: Any) -> Any:
         """Return the stored answer, or None: then run the handler, and call `end`.
 
-        Raises:
-            StatusError: INVALID_ARGUMENT if the key belongs to another request, ABORTED while the
-                first call is under way.
-
+        Raises Refused if the key is not this request's, or its first call is under way.
         """
         with self._lock:
             entry = self._entries.get(key)
@@ -70,10 +90,10 @@ class _Answers:
                 return None
             if entry.request != request:
                 msg = "this idempotency-key was sent with another request; make a new key"
-                raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, msg)
+                raise _refused(grpc.StatusCode.INVALID_ARGUMENT, msg)
             if entry.answer is None:
                 msg = "the first call with this idempotency-key is under way; try again"
-                raise StatusError(grpc.StatusCode.ABORTED, msg, retry_after=0.1)
+                raise _refused(grpc.StatusCode.ABORTED, msg, retry_after=0.1)
             return entry.answer
 
     def end(self, key: tuple[str, str], answer: Any) -> None:
@@ -88,78 +108,30 @@ class _Answers:
                 del self._entries[oldest]
 
 
-class _Once:
-    """What both interceptors share."""
-
-    def __init__(self, most: int = 10_000) -> None:
+class _Once(Layer):
+    def __init__(self, most: int) -> None:
+        super().__init__()
         self._answers = _Answers(most)
-        self._wraps = around(self._around)
 
-    def _around(self, method: str, handler: Any, behaviour: Any) -> Any:
-        if handler.request_streaming or handler.response_streaming:
-            return behaviour
-        if inspect.iscoroutinefunction(behaviour):
-            return self._coroutine(method, behaviour)
-        return self._function(method, behaviour)
+    def guard(self, method: str, handler: Any) -> Guard | None:
+        streams = handler.request_streaming or handler.response_streaming
+        return None if streams else partial(self._enter, method)
 
-    def _function(self, method: str, behaviour: Any) -> Any:
-        def wrapped(request: Any, context: Any) -> Any:
-            if (key := _key(method, context)) is None:
-                return behaviour(request, context)
-            answer = self._answers.begin(key, request)
-            if answer is None:
-                try:
-                    answer = behaviour(request, context)
-                finally:
-                    self._answers.end(key, answer if _is_ok(context) else None)
-            return answer
+    def _enter(self, method: str, call: Call) -> AbstractContextManager[None]:
+        key = _key(method, call.context)
+        if key is None:
+            return NOTHING
+        answer = self._answers.begin(key, call.request)
+        if answer is not None:
+            raise Answered(answer)
+        return self._first(key, call)
 
-        return wrapped
-
-    def _coroutine(self, method: str, behaviour: Any) -> Any:
-        async def wrapped(request: Any, context: Any) -> Any:
-            if (key := _key(method, context)) is None:
-                return await behaviour(request, context)
-            answer = self._answers.begin(key, request)
-            if answer is None:
-                try:
-                    answer = await behaviour(request, context)
-                finally:
-                    self._answers.end(key, answer if _is_ok(context) else None)
-            return answer
-
-        return wrapped
-
-
-class IdempotentCalls(_Once, grpc.aio.ServerInterceptor):
-    """The interceptor for grpc.aio.server; it keeps the newest `most` answers.
-
-    Put it behind AnswerErrors, which answers the StatusError that it raises. Calls without a key
-    pass, and so do streams. A handler that raises, aborts or sets a code must have changed
-    nothing: its key is forgotten, and a retry runs it again.
-    """
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the method's handler, which now runs once for each key."""
-        handler = await continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
-
-
-class IdempotentCallsThreaded(_Once, grpc.ServerInterceptor):
-    """The interceptor for grpc.server; as IdempotentCalls."""
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Any],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the method's handler, which now runs once for each key."""
-        handler = continuation(handler_call_details)
-        return self._wraps.wrap(handler_call_details.method, handler)
+    @contextmanager
+    def _first(self, key: tuple[str, str], call: Call) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._answers.end(key, call.answer if _is_ok(call.context) else None)
 
 
 def _key(method: str, context: Any) -> tuple[str, str] | None:
@@ -172,3 +144,7 @@ def _key(method: str, context: Any) -> tuple[str, str] | None:
 def _is_ok(context: Any) -> bool:
     """Say whether the handler left the status alone; grpc.aio has 0 where grpc has None."""
     return context.code() in (None, 0, grpc.StatusCode.OK)
+
+
+def _refused(code: grpc.StatusCode, text: str, retry_after: float | None = None) -> Refused:
+    return Refused.of(StatusError(code, text, retry_after=retry_after))

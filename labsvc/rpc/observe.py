@@ -1,32 +1,31 @@
 """Server interceptors that count what a gRPC server did.
 
-They stand outermost, so that they see the status that leaves the server, whatever
-the interceptors behind them make of it. `Lab.serve_grpc` puts one on every server.
-Used by notebook 00 and by every notebook that counts calls.
+They stand outermost, so that they see the status that leaves the server, whatever the interceptors
+behind them make of it. `Lab.serve_grpc` puts one on every server.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 import traceback
 from collections import Counter
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
-
-from labsvc.rpc._wraps import around
+from labsvc.rpc import _server
+from labsvc.rpc._server import Layer
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+    from collections.abc import Collection
     from types import TracebackType
 
-    Handler = grpc.RpcMethodHandler[Any, Any]
+    import grpc
+    import grpc.aio
+
+    from labsvc.rpc._guard import Call, Guard
 
 UNKNOWN_METHOD = "(unknown method)"
 
@@ -73,58 +72,36 @@ class Tally:
             return CallStats(self._methods.total(), dict(self._methods), dict(self._codes))
 
 
-class AioObserver(grpc.aio.ServerInterceptor):
-    """Counts the calls of a grpc.aio server, except those to the services in `hidden`."""
-
-    def __init__(self, tally: Tally, hidden: Collection[str] = ()) -> None:
-        self._watched = _Watched(tally, hidden)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Wrap the handler of one call."""
-        handler = await continuation(handler_call_details)
-        return self._watched.find(handler_call_details.method, handler)
+def server(tally: Tally, hidden: Collection[str] = ()) -> grpc.ServerInterceptor:
+    """Return the interceptor for grpc.server; calls to the services in `hidden` do not count."""
+    return _server.server(_Watched(tally, hidden))
 
 
-class SyncObserver(grpc.ServerInterceptor):
-    """Counts the calls of a thread-pool server, except those to the services in `hidden`."""
-
-    def __init__(self, tally: Tally, hidden: Collection[str] = ()) -> None:
-        self._watched = _Watched(tally, hidden)
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Wrap the handler of one call."""
-        handler = continuation(handler_call_details)
-        return self._watched.find(handler_call_details.method, handler)
+def aio_server(tally: Tally, hidden: Collection[str] = ()) -> grpc.aio.ServerInterceptor:
+    """Return the interceptor for grpc.aio.server; see `server`."""
+    return _server.aio_server(_Watched(tally, hidden))
 
 
-class _Watched:
-    """The handlers of a server, each wrapped so that its calls are counted."""
-
+class _Watched(Layer):
     def __init__(self, tally: Tally, hidden: Collection[str]) -> None:
+        super().__init__()
         self._tally = tally
         self._hidden = tuple(f"/{service}/" for service in hidden)
-        self._wraps = around(self._around)
 
-    def find(self, method: str, handler: Handler | None) -> Handler | None:
-        """Return the handler to use for a call; count a call of a method that does not exist."""
+    def find(self, method: str, handler: Any) -> Any:
         if handler is None:
             self._tally.begin(UNKNOWN_METHOD)
             self._tally.end(UNKNOWN_METHOD, "UNIMPLEMENTED")
-        wrapped: Handler | None = self._wraps.wrap(method, handler)
-        return wrapped
+        return super().find(method, handler)
 
-    def _around(self, method: str, handler: Any, behaviour: Any) -> Any:
+    def guard(self, method: str, handler: Any) -> Guard | None:
         if method.startswith(self._hidden):
-            return behaviour
-        return _watch(self._tally, _short(method), behaviour, streams=handler.response_streaming)
+            return None
+        return partial(_watch, self._tally, _short(method))
+
+
+def _watch(tally: Tally, method: str, call: Call) -> _Context:
+    return (_AioContext if call.asynchronous else _SyncContext)(call, tally, method)
 
 
 def _short(method: str) -> str:
@@ -133,41 +110,14 @@ def _short(method: str) -> str:
     return f"{service.rpartition('.')[2]}/{name}"
 
 
-def _watch(tally: Tally, method: str, behaviour: Any, *, streams: bool) -> Any:
-    """Wrap a handler in one of its own kind: gRPC asks which kind of function it is."""
-
-    async def coroutine(request: Any, context: Any) -> Any:
-        with _AioContext(context, tally, method) as watched:
-            return await behaviour(request, watched)
-
-    async def async_generator(request: Any, context: Any) -> AsyncIterator[Any]:
-        with _AioContext(context, tally, method) as watched:
-            async with aclosing(behaviour(request, watched)) as messages:
-                async for message in messages:
-                    yield message
-
-    def function(request: Any, context: Any) -> Any:
-        with _SyncContext(context, tally, method) as watched:
-            return behaviour(request, watched)
-
-    def generator(request: Any, context: Any) -> Iterator[Any]:
-        with _SyncContext(context, tally, method) as watched:
-            yield from behaviour(request, watched)
-
-    if inspect.iscoroutinefunction(behaviour):
-        return coroutine
-    if inspect.isasyncgenfunction(behaviour):
-        return async_generator
-    return generator if streams else function
-
-
 class _Context:
     """The handler's context, with an eye on the status that the handler decides."""
 
     __slots__ = ("_aborted", "_code", "_context", "_counted", "_method", "_tally")
 
-    def __init__(self, context: Any, tally: Tally, method: str) -> None:
-        self._context = context
+    def __init__(self, call: Call, tally: Tally, method: str) -> None:
+        self._context = call.context
+        call.context = self
         self._tally = tally
         self._method = method
         self._code: Any = None
@@ -182,8 +132,8 @@ class _Context:
         self._code = code
         self._context.set_code(code)
 
-    def __enter__(self) -> Self:
-        return self
+    def __enter__(self) -> None:
+        """Count nothing: the call was counted when it came."""
 
     def __exit__(
         self,

@@ -6,9 +6,14 @@
 
 Retries follow gRFC A6: exponential backoff, at random within 20 %, all tries within the call's one
 deadline. The core takes much of a hand-written config in silence and does something else.
-`complaints` names those places; what the builder returns has none. Claim C35, notebook 05.
+`complaints` names those places; what the builder returns has none. Claim C35, notebook 26.
 
 Name only methods that may run twice: UNAVAILABLE also means that the answer was lost.
+
+A call whose headers or first message have arrived is not tried again, whatever the policy says: a
+stream is yours to take up again. gRFC A6 also has transparent retries, without a policy, for calls
+that no handler saw. The core of grpcio 1.85 makes none when a server refuses a stream
+(REFUSED_STREAM): that is UNAVAILABLE as any other, and the policy decides.
 """
 
 from __future__ import annotations
@@ -21,11 +26,20 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from labsvc.rpc._complaints import MAX_ATTEMPTS, complaints
 
-MAX_ATTEMPTS = 5
-"""What the core does at most, whatever the config says (GRPC_MAX_ATTEMPTS, gRFC A6)."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "MAX_ATTEMPTS",
+    "MAX_TOKENS",
+    "RETRYABLE",
+    "RetryPolicy",
+    "RetryThrottling",
+    "complaints",
+    "service_config",
+]
 
 MAX_TOKENS = 1000
 
@@ -41,30 +55,7 @@ RETRYABLE = frozenset(
 )
 """Codes after which the same request may fare better. With any other it fails again."""
 
-_SERVICE = re.compile(r"[\w.]*")
 _METHOD = re.compile(r"(?:[\w.]+(?:/\w+)?)?")
-_KEYS = {
-    "": {"methodConfig", "retryThrottling", "loadBalancingConfig", "healthCheckConfig"},
-    "methodConfig": {
-        "name",
-        "retryPolicy",
-        "waitForReady",
-        "maxRequestMessageBytes",
-        "maxResponseMessageBytes",
-    },
-    "retryPolicy": {
-        "maxAttempts",
-        "initialBackoff",
-        "maxBackoff",
-        "backoffMultiplier",
-        "retryableStatusCodes",
-    },
-    "retryThrottling": {"maxTokens", "tokenRatio"},
-}
-_USELESS = {
-    "hedgingPolicy": "the C core has no hedging and makes one call; use labsvc.rpc.hedge",
-    "timeout": "it may fire up to two seconds early; give the call a timeout= instead",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,48 +172,3 @@ def _name(method: str) -> dict[str, str]:
 
 def _seconds(value: float) -> str:
     return f"{round(value, 9):.9f}".rstrip("0").rstrip(".") + "s"
-
-
-def complaints(config: str) -> list[str]:
-    """Return one sentence for each part of a service config that the core ignores or changes.
-
-    It is for configs that somebody wrote by hand, in a test that keeps them honest. What the core
-    refuses is not repeated here: such a channel answers every call with the reason.
-
-    Raises ValueError if `config` is no JSON object.
-    """
-    parsed = json.loads(config)
-    if not isinstance(parsed, dict):
-        msg = "a service config is a JSON object"
-        raise ValueError(msg)  # noqa: TRY004  the text is wrong, not its type
-    return list(_complaints(parsed))
-
-
-def _complaints(config: dict[str, Any]) -> Iterator[str]:
-    yield from _strangers("", config)
-    yield from _strangers("retryThrottling", config.get("retryThrottling", {}))
-    for method in config.get("methodConfig", ()):
-        yield from _strangers("methodConfig", method)
-        if not method.get("name"):
-            yield "methodConfig without a name: it applies to no method; write [{}] for all"
-        for name in method.get("name", ()):
-            if not _SERVICE.fullmatch(name.get("service", "")):
-                yield f"name {name['service']!r}: it matches no service; write package.Service"
-        policy = method.get("retryPolicy", {})
-        yield from _strangers("retryPolicy", policy)
-        attempts = policy.get("maxAttempts", 0)
-        if isinstance(attempts, int) and attempts > MAX_ATTEMPTS:
-            yield f"maxAttempts {attempts}: the core makes {MAX_ATTEMPTS} tries"
-
-
-def _strangers(where: str, found: dict[str, Any]) -> Iterator[str]:
-    known = _KEYS[where]
-    place = f" in {where}" if where else ""
-    for key in found:
-        camel = re.sub(r"_(\w)", lambda match: match[1].upper(), key)
-        if key in _USELESS:
-            yield f"{key}{place}: {_USELESS[key]}"
-        elif key not in known and camel in known:
-            yield f"{key}{place}: ignored; write {camel}"
-        elif key not in known:
-            yield f"{key}{place}: ignored, there is no such key"

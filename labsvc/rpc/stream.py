@@ -5,11 +5,11 @@ knows nothing of messages that have arrived and that nobody has handled yet. Cre
 reader sends the number of messages it can take now, over the other half of a bidirectional
 stream, and the sender never sends more than it was given (claims C54 and C55).
 
-    server   async for order in paced(requests, orders_of, lambda request: request.credit): ...
-    client   async for order in read_paced(stub.StreamOrders, ask, window=8, timeout=5): ...
+    server   async for order in aio_paced(requests, orders_of, lambda request: request.credit): ...
+    client   async for order in aio_read_paced(stub.StreamOrders, ask, window=8, timeout=5): ...
 
 A handler in a thread is not told that its caller has left; `caller_gone` tells it (claim C53).
-`companion` ends what an asynchronous handler has started (claim C56). Used by notebook 06.
+`companion` ends what an asynchronous handler has started (claim C56). Used by notebook 27.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Q = TypeVar("Q")
 T = TypeVar("T")
 
 
-async def paced(
+async def aio_paced(
     requests: AsyncIterable[Q],
     start: Callable[[Q], AsyncGenerator[M, None]],
     credit: Callable[[Q], int],
@@ -65,12 +65,12 @@ async def paced(
             await messages.aclose()
 
 
-def paced_threaded(
+def paced(
     requests: Iterable[Q],
     start: Callable[[Q], Generator[M, None, None]],
     credit: Callable[[Q], int],
 ) -> Generator[M, None, None]:
-    """Do what `paced` does in a handler of grpc.server. It holds a thread of the pool."""
+    """Do what `aio_paced` does in a handler of grpc.server. It holds a thread of the pool."""
     messages: Generator[M, None, None] | None = None
     try:
         for request in requests:
@@ -87,7 +87,7 @@ def paced_threaded(
             messages.close()
 
 
-async def read_paced(
+async def aio_read_paced(
     method: Callable[..., Any], ask: Callable[[int], Q], *, window: int, **settings: Any
 ) -> AsyncGenerator[Any, None]:
     """Call a stream-stream method of a grpc.aio stub and give it credit as messages are handled.
@@ -95,7 +95,7 @@ async def read_paced(
     A message counts as handled when the next one is asked for. The sender is never more than
     `window` messages ahead of that. `ask` turns a number of messages into a request; `settings`
     are those of the call, `timeout=` in seconds above all. Whoever leaves the loop early closes
-    the generator, `async with aclosing(read_paced(...)) as messages`, and so cancels the call.
+    the generator, `async with aclosing(aio_read_paced(...)) as messages`, and so cancels the call.
 
     Raises:
         ValueError: `window` is less than 1.
@@ -129,10 +129,10 @@ async def read_paced(
         await asyncio.wait({payer})
 
 
-def read_paced_threaded(
+def read_paced(
     method: Callable[..., Any], ask: Callable[[int], Q], *, window: int, **settings: Any
 ) -> Generator[Any, None, None]:
-    """Do what `read_paced` does, with the stub of a grpc.Channel. Raises grpc.RpcError."""
+    """Do what `aio_read_paced` does, with the stub of a grpc.Channel. Raises grpc.RpcError."""
     step = _step(window)
     asks: queue.SimpleQueue[int] = queue.SimpleQueue()
     asks.put(window)
@@ -171,7 +171,7 @@ def caller_gone(context: grpc.ServicerContext) -> threading.Event:
 
 
 @asynccontextmanager
-async def companion(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+async def aio_companion(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
     """Run `work` beside the block, and cancel it when the block ends, however it ends.
 
     For a handler of grpc.aio: what it starts ends with its call. Returns when the work has ended.

@@ -1,6 +1,21 @@
 """The running example: a shop with users, stock and orders, served in three ways.
 
-The contracts are in protos/labsvc/shop/v1, their generated stubs in `labsvc.shop.v1`. The
-business logic is written once, in `labsvc.shop.orders`; `services` serves it over gRPC, `api`
-over HTTP and `events` from a queue.
+The contracts are in protos/labsvc/shop/v1, their generated stubs in `v1`. The business logic is
+written once, in `orders`, with the types of `model` and the tables of `store`; `errors` is what
+can go wrong. `services` serves it over gRPC (`messages` translates, `remote` asks another
+service), `api` over HTTP and `events` from a queue. `hops` is a chain of four small services.
 """
+
+__all__ = [
+    "api",
+    "errors",
+    "events",
+    "hops",
+    "messages",
+    "model",
+    "orders",
+    "remote",
+    "services",
+    "store",
+    "v1",
+]

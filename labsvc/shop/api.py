@@ -6,16 +6,16 @@ document (RFC 9457) whose `code` is the gRPC code of the same mistake.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from labsvc.shop.errors import ShopError
 from labsvc.shop.model import ID_PATTERN, MAX_LINES, MAX_QUANTITY, NewOrder, Order, OrderLine
+from labsvc.web.app_problems import answer_with_problems
+from labsvc.web.problem import problem, problem_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 4 * 1024 * 1024  # what gRPC allows by default
 
 _TOO_LARGE = f"the body may have {MAX_BODY_BYTES} bytes; send a smaller one"
-_MAX_ERRORS = 20
 
 Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
@@ -71,24 +70,6 @@ class StockBody(_Model):
     available: int
 
 
-class InvalidField(_Model):
-    """One member of the request that is wrong, and why."""
-
-    field: str
-    problem: str
-
-
-class Problem(_Model):
-    """What went wrong (RFC 9457). `code` and `errors` are extension members."""
-
-    type: Literal["about:blank"] = "about:blank"
-    title: str
-    status: int
-    detail: str
-    code: str | None = None
-    errors: list[InvalidField] | None = None
-
-
 def create_app(orders: Orders) -> FastAPI:
     """Return the HTTP face of the shop; users and stock are asked through `orders`."""
     app = FastAPI(
@@ -97,14 +78,9 @@ def create_app(orders: Orders) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,  # those pages load scripts from the internet; /openapi.json stays
         redoc_url=None,
-        responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
-        exception_handlers={
-            ShopError: _shop_error,
-            RequestValidationError: _validation_error,
-            HTTPException: _http_error,
-        },
+        exception_handlers={ShopError: _shop_error},
     )
-
+    answer_with_problems(app)
     app.add_middleware(_BodyLimit)
 
     @app.post("/v1/orders", status_code=201, response_model=OrderBody)
@@ -143,7 +119,7 @@ class _BodyLimit:
         if scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"content-length" and int(value) > MAX_BODY_BYTES:
-                    await _problem(413, _TOO_LARGE)(scope, receive, send)
+                    await problem_response(problem(413, _TOO_LARGE))(scope, receive, send)
                     return
                 if name == b"transfer-encoding":
                     receive = _limited(receive)
@@ -179,35 +155,5 @@ def _json(body: _Model, status: int = 200, headers: dict[str, str] | None = None
     return Response(body.model_dump_json(), status, headers, "application/json")
 
 
-def _problem(
-    status: int, detail: str, code: str | None = None, errors: list[InvalidField] | None = None
-) -> Response:
-    body = Problem(
-        title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, errors=errors
-    )
-    content = body.model_dump_json(exclude_none=True)
-    return Response(content, status, media_type="application/problem+json")
-
-
 async def _shop_error(_: Request, error: Any) -> Response:
-    return _problem(error.http_status, str(error), error.code.name)
-
-
-async def _validation_error(_: Request, error: Any) -> Response:
-    """Name the first wrong members; never send their values back, which may not be valid JSON."""
-    wrong = [
-        InvalidField(field=_printable(".".join(map(str, item["loc"]))), problem=item["msg"])
-        for item in error.errors()[:_MAX_ERRORS]
-    ]
-    return _problem(422, "the request does not match the schema", "INVALID_ARGUMENT", wrong)
-
-
-def _printable(name: str) -> str:
-    """Shorten a name that the client chose, and escape what UTF-8 cannot hold."""
-    return name[:80].encode("utf-8", "backslashreplace").decode()
-
-
-async def _http_error(_: Request, error: Any) -> Response:
-    response = _problem(error.status_code, str(error.detail))
-    response.headers.update(error.headers or {})
-    return response
+    return problem_response(problem(error.http_status, str(error), code=error.code.name))

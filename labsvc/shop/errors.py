@@ -20,6 +20,8 @@ from typing import ClassVar
 
 import grpc
 
+from labsvc.rpc.errors import StatusError
+
 
 class ShopError(Exception):
     """Base of the shop's errors. The text is meant for the caller and holds nothing secret."""
@@ -77,6 +79,11 @@ _BY_CODE: dict[grpc.StatusCode, type[ShopError]] = {
     kind.code: kind
     for kind in (InvalidArgument, NotFound, AlreadyExists, OutOfStock, DeadlineExceeded)
 }
+
+
+def translate(error: Exception) -> StatusError | None:
+    """Return the status of a ShopError; None for any other error. For `labsvc.rpc.recovery`."""
+    return StatusError(error.code, str(error)) if isinstance(error, ShopError) else None
 
 
 def from_code(code: grpc.StatusCode, text: str) -> ShopError:

@@ -48,7 +48,7 @@ class Consumer:
         await self.queue.cancel(self.tag)
 
 
-async def serve_orders(
+async def aio_serve_orders(
     channel: AbstractChannel, orders: Orders, *, queue: str = "orders", prefetch: int = 16
 ) -> Consumer:
     """Declare the durable queue and place the orders that arrive in it, `prefetch` at a time.
@@ -116,7 +116,7 @@ async def _reply(
     )
 
 
-async def place_order(
+async def aio_place_order(
     channel: AbstractChannel,
     request: order_pb2.PlaceOrderRequest,
     *,
@@ -191,7 +191,7 @@ class _Replies:
                 routing_key=queue,
             )
             if isinstance(result, DeliveredMessage):
-                msg = f"no queue {queue}; start serve_orders, then send the order again"
+                msg = f"no queue {queue}; start aio_serve_orders, then send the order again"
                 raise Unavailable(msg)
             return await waiting
         finally:

@@ -12,12 +12,13 @@ serve UserService/GetUser, and one function says what a hop does with a call:
     chain.stub.GetUser(user_pb2.GetUserRequest(user_id="u-1"), timeout=1)
 
 A coroutine function makes four grpc.aio servers instead of four with threads.
-Used by notebooks 03 (deadlines), 04 (context), 05 (retries) and 07 (servers).
+Used by notebooks 22 (deadlines), 23 (cancellation), 24 (context) and 26 (retries).
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from labsvc.loop import Loop
-    from labsvc.proxy import Proxy
     from labsvc.shop.v1 import user_pb2
 
     Handler = Callable[["Hop", user_pb2.GetUserRequest, Any], Any]
@@ -64,7 +64,7 @@ class Host(Protocol):
         """Serve gRPC, as Lab.serve_grpc does."""
         ...
 
-    def proxy(self, upstream: object, name: str) -> Proxy:
+    def proxy(self, upstream: object, name: str) -> Any:
         """Put a proxy before a service, as Lab.proxy does."""
         ...
 
@@ -109,7 +109,7 @@ class Hops:
     """
 
     def __init__(
-        self, services: dict[str, Any], wires: dict[str, Proxy], close: list[Callable[[], object]]
+        self, services: dict[str, Any], wires: dict[str, Any], close: list[Callable[[], object]]
     ) -> None:
         self.services = services
         self.wires = wires
@@ -120,7 +120,8 @@ class Hops:
     @property
     def target(self) -> str:
         """The address of the gateway's proxy, for a channel of one's own."""
-        return self.wires[NAMES[0]].target
+        target: str = self.wires[NAMES[0]].target
+        return target
 
     def calls(self) -> dict[str, int]:
         """Return how many calls have arrived at each hop, by its name."""
@@ -143,7 +144,7 @@ def serve_hops(
     workers: int = 8,
     server: Sequence[Any] = (),
     client: Sequence[Any] = (),
-    options: Options = (),
+    options: Options | Mapping[str, Options] = (),
 ) -> Hops:
     """Serve the four hops; the same name again replaces them, on the same ports.
 
@@ -154,7 +155,8 @@ def serve_hops(
         workers: threads of each server, for a plain handler.
         server: server interceptors of every hop, the first one outermost.
         client: client interceptors of every hop's channel to the next, the first outermost.
-        options: channel arguments of every hop's channel to the next, added to `CHANNEL`.
+        options: channel arguments of every hop's channel to the next, added to `CHANNEL`; or a
+            mapping from a hop's name to those of its channel.
 
     The caller's own channel, `Hops.channel`, has neither `client` nor `options`.
 
@@ -162,7 +164,7 @@ def serve_hops(
     aio = inspect.iscoroutinefunction(handler)
     make = _aio_channel if aio else _channel
     services: dict[str, Any] = {}
-    wires: dict[str, Proxy] = {}
+    wires: dict[str, Any] = {}
     close: list[Callable[[], object]] = []
     following = None
     for hop in reversed(NAMES):
@@ -174,7 +176,9 @@ def serve_hops(
         )
         wires[hop] = lab.proxy(services[hop], name=f"{name}-to-{hop}")
         if hop != NAMES[0]:
-            channel, close_it = make(lab.loop, wires[hop].target, client, (*CHANNEL, *options))
+            caller = NAMES[NAMES.index(hop) - 1]
+            own = options.get(caller, ()) if isinstance(options, Mapping) else options
+            channel, close_it = make(lab.loop, wires[hop].target, client, (*CHANNEL, *own))
             close.insert(0, close_it)
             following = user_pb2_grpc.UserServiceStub(channel)
     return Hops(services, wires, close)

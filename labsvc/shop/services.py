@@ -1,20 +1,20 @@
 """The shop over gRPC: servicers for grpc.aio, and one for a server with threads.
 
-    lab.serve_grpc(UserService(store), InventoryService(store), OrderService(Orders(store)))
+    lab.serve_grpc(AioUserService(store), AioInventoryService(store))
 
-They hold no logic: they turn messages into the shop's types and a ShopError into its status.
-`context.abort` of grpc.aio has to be awaited; without the `await` the caller gets OK.
+They hold no logic: they turn messages into the shop's types. A ShopError is answered with its
+status, on any server; see `labsvc.rpc.recovery`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from labsvc.rpc import recovery
 from labsvc.shop import messages
-from labsvc.shop.errors import InvalidArgument, ShopError
+from labsvc.shop.errors import InvalidArgument, translate
 from labsvc.shop.v1 import (
     inventory_pb2,
     inventory_pb2_grpc,
@@ -25,9 +25,7 @@ from labsvc.shop.v1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-
-    import grpc
+    from collections.abc import AsyncIterator
 
     from labsvc.shop.model import Order
     from labsvc.shop.orders import Orders
@@ -37,27 +35,10 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 0.02
 """How often WatchStock looks; what changes more often comes as one change."""
 
-S = TypeVar("S")
-Q = TypeVar("Q")
-R = TypeVar("R")
+_answers_errors = recovery.answers(translate)
 
 
-def _answers_errors(
-    handler: Callable[[S, Q, Any], Awaitable[R]],
-) -> Callable[[S, Q, Any], Coroutine[Any, Any, R]]:
-    """Answer a ShopError of an asynchronous handler with the status it stands for."""
-
-    @functools.wraps(handler)
-    async def wrapped(self: S, request: Q, context: grpc.aio.ServicerContext[Q, R]) -> R:
-        try:
-            return await handler(self, request, context)
-        except ShopError as error:
-            await context.abort(error.code, str(error))
-
-    return wrapped
-
-
-class UserService(user_pb2_grpc.UserServiceServicer):
+class AioUserService(user_pb2_grpc.UserServiceServicer):
     """UserService for grpc.aio."""
 
     def __init__(self, store: Store) -> None:
@@ -69,27 +50,23 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         return _get_user(self._store, request)
 
 
-class ThreadedUserService(user_pb2_grpc.UserServiceServicer):
-    """UserService for grpc.server with a thread pool; answers exactly as UserService does."""
+class UserService(user_pb2_grpc.UserServiceServicer):
+    """UserService for grpc.server with a thread pool; answers exactly as AioUserService does."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def GetUser(
-        self, request: user_pb2.GetUserRequest, context: grpc.ServicerContext
-    ) -> user_pb2.GetUserResponse:
+    @_answers_errors
+    def GetUser(self, request: user_pb2.GetUserRequest, _: Any) -> user_pb2.GetUserResponse:
         """Return one user."""
-        try:
-            return _get_user(self._store, request)
-        except ShopError as error:
-            context.abort(error.code, str(error))
+        return _get_user(self._store, request)
 
 
 def _get_user(store: Store, request: user_pb2.GetUserRequest) -> user_pb2.GetUserResponse:
     return user_pb2.GetUserResponse(user=messages.user_message(store.user(request.user_id)))
 
 
-class InventoryService(inventory_pb2_grpc.InventoryServiceServicer):
+class AioInventoryService(inventory_pb2_grpc.InventoryServiceServicer):
     """InventoryService for grpc.aio."""
 
     def __init__(self, store: Store) -> None:
@@ -119,23 +96,21 @@ class InventoryService(inventory_pb2_grpc.InventoryServiceServicer):
         self._store.release(request.order_id)
         return inventory_pb2.ReleaseStockResponse()
 
+    @_answers_errors
     async def WatchStock(
-        self, request: inventory_pb2.WatchStockRequest, context: Any
+        self, request: inventory_pb2.WatchStockRequest, _: Any
     ) -> AsyncIterator[inventory_pb2.WatchStockResponse]:
         """Send the stock, and again when it has changed; the caller ends it."""
         sent = None
         while True:
-            try:
-                available = self._store.stock(request.sku)
-            except ShopError as error:
-                await context.abort(error.code, str(error))
+            available = self._store.stock(request.sku)
             if available != sent:
                 sent = available
                 yield inventory_pb2.WatchStockResponse(sku=request.sku, available=available)
             await asyncio.sleep(WATCH_SECONDS)
 
 
-class OrderService(order_pb2_grpc.OrderServiceServicer):
+class AioOrderService(order_pb2_grpc.OrderServiceServicer):
     """OrderService for grpc.aio."""
 
     def __init__(self, orders: Orders) -> None:
@@ -165,22 +140,20 @@ class OrderService(order_pb2_grpc.OrderServiceServicer):
         orders = await self._orders.list_for_user(request.user_id)
         return order_pb2.ListOrdersResponse(orders=map(messages.order_message, orders))
 
+    @_answers_errors
     async def StreamOrders(
-        self, requests: AsyncIterator[order_pb2.StreamOrdersRequest], context: Any
+        self, requests: AsyncIterator[order_pb2.StreamOrdersRequest], _: Any
     ) -> AsyncIterator[order_pb2.StreamOrdersResponse]:
         """Send the newest orders of one user, each for one credit."""
         left: deque[Order] | None = None
-        try:
-            async for request in requests:
-                if left is None:
-                    left = deque(await self._orders.list_for_user(request.user_id))
-                for _ in range(min(_credit(request), len(left))):
-                    order = messages.order_message(left.popleft())
-                    yield order_pb2.StreamOrdersResponse(order=order)
-                if not left:
-                    return
-        except ShopError as error:
-            await context.abort(error.code, str(error))
+        async for request in requests:
+            if left is None:
+                left = deque(await self._orders.list_for_user(request.user_id))
+            for _ in range(min(_credit(request), len(left))):
+                order = messages.order_message(left.popleft())
+                yield order_pb2.StreamOrdersResponse(order=order)
+            if not left:
+                return
 
 
 def _credit(request: order_pb2.StreamOrdersRequest) -> int:

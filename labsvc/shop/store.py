@@ -127,7 +127,7 @@ class Store:
     def reserve(self, order_id: str, lines: tuple[OrderLine, ...]) -> None:
         """Take the goods of one order out of stock: all lines, or nothing.
 
-        Idempotent by order_id. Raises InvalidArgument, NotFound, OutOfStock, and AlreadyExists
+        AioIdempotent by order_id. Raises InvalidArgument, NotFound, OutOfStock, and AlreadyExists
         if the order holds other goods.
         """
         check_id("order_id", order_id)

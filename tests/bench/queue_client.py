@@ -1,13 +1,14 @@
 """The client side of the queue benchmarks, in a process of its own: aio-pika, and a bare socket.
 
-    python tests/bench/queue_client.py latency NAME=URL [NAME=URL]
-    python tests/bench/queue_client.py rates NAME=URL [NAME=URL]
+    python -m tests.bench.queue_client transient NAME=URL [NAME=URL ...]
+    python -m tests.bench.queue_client persistent NAME=URL [NAME=URL ...]
 
 The bare socket is for the throughput of confirms: with 64 in flight aio-pika is the slowest part of
 the chain, so that it would be measured and not the broker.
 
-Brokers take turns. Prints one JSON object: numbers by measurement and broker, seconds for
-latencies and messages a second for rates.
+Brokers take turns. Prints one JSON object: numbers by measurement and broker, for persistent
+messages by broker and type of queue ("rabbitmq quorum"); seconds for latencies and messages a
+second for rates.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
@@ -25,11 +25,8 @@ from aio_pika import DeliveryMode, Message
 from pamqp import frame
 from pamqp.commands import Basic, Confirm, Queue
 
-from labsvc import compare_async
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
-
-from raw import Raw, publish
+from labsvc import aio_compare
+from tests.engines.raw import Raw, publish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +38,7 @@ CALLS = 2000
 BATCH = 6000
 IN_FLIGHT = 64
 TURNS = 5
-QUORUM: Any = {"x-queue-type": "quorum"}
+TYPES = ("classic", "quorum")
 
 
 def message(mode: DeliveryMode) -> Message:
@@ -50,11 +47,11 @@ def message(mode: DeliveryMode) -> Message:
 
 
 async def publisher(
-    channel: AbstractChannel, name: str, mode: DeliveryMode, arguments: Any = None
+    channel: AbstractChannel, name: str, mode: DeliveryMode, kind: str = "classic"
 ) -> Callable[[], Awaitable[object]]:
     """Return a coroutine function that publishes to an emptied queue and waits for the confirm."""
     await channel.queue_delete(name)
-    await channel.declare_queue(name, durable=True, arguments=arguments)
+    await channel.declare_queue(name, durable=True, arguments={"x-queue-type": kind})
 
     async def publish() -> None:
         await channel.default_exchange.publish(message(mode), routing_key=name)
@@ -82,18 +79,10 @@ async def round_trip(channel: AbstractChannel) -> Callable[[], Awaitable[object]
     return publish
 
 
-async def latency(channels: dict[str, AbstractChannel]) -> dict[str, dict[str, float]]:
-    """Measure the medians of one publish at a time."""
-    found = {}
-    for what, make in {
-        "transient": lambda c: publisher(c, "bench-transient", DeliveryMode.NOT_PERSISTENT),
-        "persistent": lambda c: publisher(c, "bench-quorum", DeliveryMode.PERSISTENT, QUORUM),
-        "delivered": round_trip,
-    }.items():
-        variants = {name: await make(channel) for name, channel in channels.items()}
-        measured = await compare_async(variants, calls=CALLS, rounds=20)
-        found[what] = {name: q.p50 for name, q in measured.quantiles.items()}
-    return found
+async def medians(variants: dict[str, Callable[[], Awaitable[object]]]) -> dict[str, float]:
+    """Measure the median of one publish at a time, variants taking turns."""
+    measured = await aio_compare(variants, calls=CALLS, rounds=20)
+    return {name: q.p50 for name, q in measured.quantiles.items()}
 
 
 async def publish_many(send: Callable[[], Awaitable[object]], count: int) -> float:
@@ -109,14 +98,15 @@ async def publish_many(send: Callable[[], Awaitable[object]], count: int) -> flo
     return count / (time.perf_counter() - start)
 
 
-def publish_bare(url: str, count: int) -> float:
+def publish_bare(url: str, count: int, kind: str) -> float:
     """Publish persistent messages with 64 confirms outstanding; return messages a second."""
     name = "bench-bare"
     with Raw(url) as client:
         client.log_in()
         client.open_channel()
         client.ask(Queue.Delete(queue=name), Queue.DeleteOk)
-        client.ask(Queue.Declare(queue=name, durable=True, arguments=QUORUM), Queue.DeclareOk)
+        arguments: Any = {"x-queue-type": kind}
+        client.ask(Queue.Declare(queue=name, durable=True, arguments=arguments), Queue.DeclareOk)
         client.ask(Confirm.Select(), Confirm.SelectOk)
         one = b"".join(frame.marshal(part, 1) for part in publish("", name, BODY, delivery_mode=2))
         sent, waiting = 0, set[int]()
@@ -155,23 +145,47 @@ async def consume_all(channel: AbstractChannel, name: str, count: int) -> float:
     return rate
 
 
-async def rates(
+async def transient(
     channels: dict[str, AbstractChannel], urls: dict[str, str]
 ) -> dict[str, dict[str, float]]:
-    """Measure throughput, brokers taking turns."""
-    found: dict[str, dict[str, list[float]]] = {"bare": {}, "aio-pika": {}, "consume": {}}
+    """Publish, deliver and consume messages that nobody stores."""
+    mode = DeliveryMode.NOT_PERSISTENT
+    consumed: dict[str, list[float]] = {name: [] for name in urls}
     for _ in range(TURNS):
         for name, channel in channels.items():
-            found["bare"].setdefault(name, []).append(publish_bare(urls[name], BATCH))
-            send = await publisher(channel, "bench-rate", DeliveryMode.PERSISTENT, QUORUM)
-            found["aio-pika"].setdefault(name, []).append(await publish_many(send, BATCH // 3))
-            send = await publisher(channel, "bench-flow", DeliveryMode.NOT_PERSISTENT)
+            send = await publisher(channel, "bench-flow", mode)
             await publish_many(send, BATCH)
-            rate = await consume_all(channel, "bench-flow", BATCH)
-            found["consume"].setdefault(name, []).append(rate)
+            consumed[name].append(await consume_all(channel, "bench-flow", BATCH))
+    variants = {name: await publisher(c, "bench-transient", mode) for name, c in channels.items()}
+    trips = {name: await round_trip(channel) for name, channel in channels.items()}
     return {
-        what: {name: statistics.median(values) for name, values in by_name.items()}
-        for what, by_name in found.items()
+        "confirmed": await medians(variants),
+        "delivered": await medians(trips),
+        "consumed": {name: statistics.median(values) for name, values in consumed.items()},
+    }
+
+
+async def persistent(
+    channels: dict[str, AbstractChannel], urls: dict[str, str]
+) -> dict[str, dict[str, float]]:
+    """Publish messages that are stored: one at a time, and with 64 in flight."""
+    mode = DeliveryMode.PERSISTENT
+    variants = {
+        f"{name} {kind}": await publisher(channel, f"bench-{kind}", mode, kind)
+        for name, channel in channels.items()
+        for kind in TYPES
+    }
+    rates: dict[str, list[float]] = {name: [] for name in variants}
+    through_library: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(TURNS):
+        for name, send in variants.items():
+            broker, kind = name.split()
+            rates[name].append(publish_bare(urls[broker], BATCH, kind))
+            through_library[name].append(await publish_many(send, BATCH // 3))
+    return {
+        "confirmed": await medians(variants),
+        "bare": {name: statistics.median(values) for name, values in rates.items()},
+        "aio-pika": {name: statistics.median(values) for name, values in through_library.items()},
     }
 
 
@@ -180,7 +194,8 @@ async def main(what: str, targets: list[str]) -> None:
     urls = dict(target.split("=", 1) for target in targets)
     connections = {name: await aio_pika.connect(url) for name, url in urls.items()}
     channels = {name: await connection.channel() for name, connection in connections.items()}
-    found = await (latency(channels) if what == "latency" else rates(channels, urls))
+    measure = {"transient": transient, "persistent": persistent}[what]
+    found = await measure(channels, urls)
     print(json.dumps(found))
     for connection in connections.values():
         await connection.close()

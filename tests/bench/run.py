@@ -1,11 +1,13 @@
 """Measure what the project promises, both sides in one run.
 
-`make bench` prints a table and keeps it in data/bench.json. Variants that are compared take
-turns in one process. Nothing here is a test: times belong to the machine they were taken on.
+`make bench` prints a table and keeps it in data/bench.json; `make bench ARGS=notebooks` takes only
+those rows anew. Variants that are compared take turns in one process. Nothing here is a test: times
+belong to the machine they were taken on.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import re
@@ -23,14 +25,14 @@ import fastapi
 import grpc
 import httpx2
 import psutil
-import queue_rows
 import uvicorn
-from bench_row import Row
 from jupyter_client.manager import start_new_kernel
 
 from labsvc import Lab, closed_loop, compare
 from labsvc.rpc import chain
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
+from tests.bench import queue_rows
+from tests.bench.bench_row import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,13 +83,13 @@ import fastapi, uvicorn, grpc, aio_pika
 import labsvc.hosts.http, labsvc.hosts.queue, labsvc.amqp
 from labsvc.shop.api import create_app
 from labsvc.shop.orders import Orders
-from labsvc.shop.services import UserService
+from labsvc.shop.services import AioUserService
 from labsvc.shop.store import Store
 store = Store.seeded()
 app = create_app(Orders(store))
 start = time.perf_counter()
 lab = Lab()
-lab.serve_grpc(UserService(store))
+lab.serve_grpc(AioUserService(store))
 lab.serve_http(app)
 lab.serve_queue()
 took = time.perf_counter() - start
@@ -318,10 +320,10 @@ from labsvc import Lab
 import grpc, matplotlib.figure
 from labsvc.shop.api import create_app
 from labsvc.shop.orders import Orders
-from labsvc.shop.services import OrderService
+from labsvc.shop.services import AioOrderService
 from labsvc.shop.store import Store
 lab, store = Lab(), Store.seeded()
-lab.serve_grpc(OrderService(Orders(store)))
+lab.serve_grpc(AioOrderService(Orders(store)))
 lab.serve_http(create_app(Orders(store)))
 lab.serve_queue()
 """
@@ -355,6 +357,8 @@ def kernel_memory() -> Iterator[Row]:
 def notebooks() -> Iterator[Row]:
     """Run each notebook under nbval, kernel start included."""
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in path.parts:
+            continue
         command = [sys.executable, "-m", "pytest", "-q", "--nbval", str(path)]
         command += ["--nbval-sanitize-with", "tests/nbval.cfg", "--nbval-current-env"]
         start = time.perf_counter()
@@ -373,7 +377,7 @@ def whole_test_run() -> Iterator[Row]:
     verdict = "passed" if done.returncode == 0 else "FAILED"
     if done.returncode:
         print(done.stdout[-5000:], file=sys.stderr)
-    yield Row("make test", took, 300, "s", f"{verdict}; lint, unit, engines, notebooks, browser")
+    yield Row("make test", took, 360, "s", f"{verdict}; lint, unit, engines, notebooks, browser")
 
 
 PARTS: list[Callable[[], Iterator[Row]]] = [
@@ -394,11 +398,17 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
 
 
 def main() -> int:
-    """Run every part, print a line for each row as it comes, and keep the results."""
-    rows = []
-    for part in PARTS:
-        for row in part():
-            rows.append(row)
+    """Run every part, or those that are named, and keep their rows in the place of older ones."""
+    names = {part.__name__: part for part in PARTS}
+    parser = argparse.ArgumentParser(description="Measure what the package costs.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(names)}")
+    chosen = parser.parse_args().parts
+    rows = {}
+    if chosen and RESULTS.exists():
+        rows = {row["what"]: row for row in json.loads(RESULTS.read_text("utf-8"))["rows"]}
+    for name in chosen or names:
+        for row in names[name]():
+            rows[row.what] = asdict(row) | {"met": row.met}
             mark = "met   " if row.met else "MISSED"
             bound = "at least" if row.at_least else "at most"
             print(
@@ -409,10 +419,10 @@ def main() -> int:
     kept = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores",
-        "rows": [asdict(row) | {"met": row.met} for row in rows],
+        "rows": [*rows.values()],
     }
     RESULTS.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    return 0 if all(row.met for row in rows) else 1
+    return 0 if all(row["met"] for row in rows.values()) else 1
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
-from driver import ROOT, Notebook, browser, chromium, jupyterlab
+
+from tests.browser.driver import ROOT, Notebook, browser, chromium, jupyterlab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Photograph notebooks as JupyterLab shows them, top to bottom, in the light and the dark theme.
 
-    python tests/browser/shots.py FOLDER [NN ...]
+    python -m tests.browser.shots FOLDER [NN ...]
 
 writes FOLDER/NN-light-1.png and so on, of all notebooks unless numbers are given. The outputs
 are the stored ones; no cell is run.
@@ -13,11 +13,15 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from driver import ROOT, Notebook, browser, jupyterlab
+from tests.browser.driver import ROOT, Notebook, browser, jupyterlab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ViewportSize
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-SIZE = {"width": 1200, "height": 1500}
+SIZE: ViewportSize = {"width": 1200, "height": 1500}
 PANE = ".jp-NotebookPanel .jp-WindowedPanel-outer"
 
 

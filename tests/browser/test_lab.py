@@ -10,9 +10,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from driver import Notebook
+    from tests.browser.driver import Notebook
 
-EXERCISE = "00-percentile"
+EXERCISE = "00-order-again"
 
 
 def last(cells: list[Any], text: str) -> int:

@@ -149,6 +149,10 @@ class Client(ABC):
         """Open a channel."""
 
     @abstractmethod
+    def update_secret(self, secret: str, reason: str) -> None:
+        """Replace the secret of the connection, and wait for the answer."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the connection, if it is still open."""
 
@@ -179,6 +183,12 @@ class PikaClient(Client):
     def channel(self, *, confirms: bool = True) -> Channel:
         """Open a channel."""
         return PikaChannel(self.connection, confirms=confirms)
+
+    def update_secret(self, secret: str, reason: str) -> None:
+        """Replace the secret; BlockingConnection leaves that to the connection in it."""
+        answers: list[Any] = []
+        self.connection._impl.update_secret(secret, reason, answers.append)
+        until(lambda: answers, lambda: self.connection.process_data_events(0.01))
 
     def close(self) -> None:
         """Close the connection, if it is still open."""
@@ -294,6 +304,10 @@ class AioPikaClient(Client):
     def channel(self, *, confirms: bool = True) -> Channel:
         """Open a channel."""
         return AioPikaChannel(self.connection, self.loop, confirms=confirms)
+
+    def update_secret(self, secret: str, reason: str) -> None:
+        """Replace the secret."""
+        self.loop.run(self.connection.update_secret(secret, reason=reason, timeout=PATIENCE))
 
     def close(self) -> None:
         """Close the connection, if it is still open."""

@@ -7,20 +7,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from clients import AioPikaClient, PikaClient
-from engine import LabsvcEngine, RabbitEngine
-from rabbit import RabbitMQ, missing
-from raw import Raw
 
-from tests.amqp_channel import quiet_loop
+from tests.amqp.tools import quiet_loop
+from tests.engines.clients import AioPikaClient, PikaClient
+from tests.engines.engine import LabsvcEngine, RabbitEngine
+from tests.engines.rabbit import RabbitMQ, missing
+from tests.engines.raw import Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from clients import Channel, Client
-    from engine import Engine
-
     from labsvc.loop import Loop
+    from tests.engines.clients import Channel, Client
+    from tests.engines.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +56,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """Run one of the two brokers."""
     if request.param == "rabbitmq":
         return RabbitEngine(request.getfixturevalue("rabbitmq"))
-    return request.getfixturevalue("labsvc_engine")
+    ours: LabsvcEngine = request.getfixturevalue("labsvc_engine")
+    return ours
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,8 @@ def connect(
     with ExitStack() as clients:
 
         def opened(url: str = "") -> Client:
-            return clients.enter_context(request.param(url or engine.url(), client_loop))
+            made: Client = request.param(url or engine.url(), client_loop)
+            return clients.enter_context(made)
 
         yield opened
 

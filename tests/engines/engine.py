@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from rabbit import RabbitMQ
+    from tests.engines.rabbit import RabbitMQ
 
 
 class Engine(Protocol):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 HEADER = b"AMQP\x00\x00\x09\x01"
-CAPABILITIES = {
+CAPABILITIES: dict[str, Any] = {
     "capabilities": {
         "authentication_failure_close": True,
         "basic.nack": True,
@@ -140,8 +140,8 @@ class Raw:
         while (value := self.next()) is not None:
             if isinstance(value, Channel.Close | Connection.Close):
                 scope = "channel" if isinstance(value, Channel.Close) else "connection"
-                ids = value.reply_code, value.class_id, value.method_id
-                return (scope, *ids, value.reply_text)
+                method = value.class_id or 0, value.method_id or 0
+                return (scope, value.reply_code or 0, *method, value.reply_text)
         return ("socket", 0, 0, 0, "")
 
     def read(self, at_least: int) -> bool:

@@ -14,17 +14,18 @@ from urllib.parse import urlsplit
 
 import pika
 import pytest
-from clients import ClosedError, until
 from pamqp import encode
 from pamqp.commands import Basic, Channel, Confirm, Connection, Queue
 from pamqp.heartbeat import Heartbeat
-from raw import CAPABILITIES, HEADER, Raw, publish
+
+from tests.engines.clients import ClosedError, until
+from tests.engines.raw import CAPABILITIES, HEADER, Raw, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clients import Client
-    from engine import Engine
+    from tests.engines.clients import Client
+    from tests.engines.engine import Engine
 
 REFUSED = (
     "ACCESS_REFUSED - Login was refused using authentication mechanism {}."
@@ -42,7 +43,7 @@ def test_the_broker_says_what_it_can_do(engine: Engine) -> None:
         assert (start.version_major, start.version_minor) == (0, 9)
         assert set(start.mechanisms.split()) >= {"PLAIN", "AMQPLAIN"}
         assert start.locales == "en_US"
-        can = start.server_properties["capabilities"]
+        can: Any = start.server_properties["capabilities"]
         assert {name for name, value in can.items() if value} >= {
             "authentication_failure_close",
             "basic.nack",
@@ -126,6 +127,7 @@ WRONG_STEPS: dict[str, list[Any]] = {
     "channel-max-high": [None, Connection.TuneOk(2048, 131072, 0)],
     "channel-max-0": [None, Connection.TuneOk(0, 131072, 0)],
     "tune-ok": [None, Connection.Open("/")],
+    "update-secret": [None, Connection.UpdateSecret("new", "too early")],
 }
 
 
@@ -164,6 +166,48 @@ def test_no_queue_before_the_virtual_host(engine: Engine) -> None:
             10,
             "CHANNEL_ERROR - unexpected method in connection state opening",
         )
+
+
+# A new secret
+
+
+def test_a_connection_goes_on_with_a_new_secret(client: Client, new: Callable[[str], str]) -> None:
+    """The broker takes any: a password does not expire, so nobody looks at the new one."""
+    channel = client.channel()
+    channel.queue_declare(new("q"), exclusive=True)
+    client.update_secret("not the password", "it was about to expire")
+    channel.publish("", new("q"), "before and after")
+    assert channel.bodies(new("q")) == ["before and after"]
+    client.channel().queue_declare(new("q"), passive=True)
+
+
+def test_the_password_stays_what_it_was(engine: Engine) -> None:
+    """update-secret is about one connection; the next one logs in with the password."""
+    with Raw(engine.url()) as raw:
+        raw.log_in()
+        raw.send((0, Connection.UpdateSecret("another", "")))
+        raw.expect(Connection.UpdateSecretOk)
+        with Raw(engine.url()) as later:
+            later.log_in()
+        with Raw(engine.url()) as wrong:
+            wrong.greet(response=raw.login.rpartition("\0")[0] + "\0another")
+            assert wrong.closed()[:2] == ("connection", 403)
+
+
+@pytest.mark.parametrize(
+    ("number", "method", "error"),
+    [
+        (1, Connection.UpdateSecret("new", ""), (503, 10, 70, "COMMAND_INVALID")),
+        (0, Connection.UpdateSecretOk(), (504, 10, 71, "CHANNEL_ERROR")),
+    ],
+)
+def test_a_secret_in_a_wrong_place(
+    raw: Raw, number: int, method: Any, error: tuple[int, int, int, str]
+) -> None:
+    """503 on a channel; 504 for the answer that only the broker gives."""
+    raw.send((number, method))
+    scope, code, class_id, method_id, text = raw.closed()
+    assert (scope, code, class_id, method_id, text.partition(" ")[0]) == ("connection", *error)
 
 
 # Virtual hosts
@@ -333,7 +377,9 @@ def test_who_did_not_ask_is_blocked_in_silence(
     """Without the capability connection.blocked no such frame comes; it is blocked all the same."""
     watcher = connect().channel()
     watcher.queue_declare(new("q"))
-    quiet = {"capabilities": {**CAPABILITIES["capabilities"], "connection.blocked": False}}
+    quiet: dict[str, Any] = {
+        "capabilities": {**CAPABILITIES["capabilities"], "connection.blocked": False}
+    }
     with Raw(engine.url()) as raw:
         raw.send(HEADER)
         raw.expect(Connection.Start)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import ClosedError, PikaClient, until
+
+from tests.engines.clients import ClosedError, PikaClient, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clients import Client
-    from engine import Engine
-
     from labsvc.loop import Loop
+    from tests.engines.clients import Client
+    from tests.engines.engine import Engine
 
-DURABLE, TRANSIENT = {"delivery_mode": 2}, {"delivery_mode": 1}
+DURABLE: dict[str, Any] = {"delivery_mode": 2}
+TRANSIENT: dict[str, Any] = {"delivery_mode": 1}
 QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 3}
 
 
@@ -47,6 +48,12 @@ def test_what_a_restart_leaves(  # noqa: PLR0915  # one costly restart for all o
     channel.queue_bind(plain, lost_exchange, "k")
     channel.queue_bind(lost_queues[0], topic, "#")
     channel.exchange_bind(destination=topic, source="amq.direct", routing_key=new("k"))
+    channel.queue_declare(new("undone"), durable=True)
+    channel.queue_delete(new("undone"))
+    channel.exchange_declare(exchange=new("undone"), exchange_type="direct", durable=True)
+    channel.exchange_delete(new("undone"))
+    channel.queue_bind(plain, "amq.direct", new("undone"))
+    channel.queue_unbind(plain, "amq.direct", new("undone"))
 
     for number in range(6):
         kind = TRANSIENT if number == 2 else DURABLE
@@ -82,11 +89,13 @@ def test_what_a_restart_leaves(  # noqa: PLR0915  # one costly restart for all o
         (b"q1", {"x-delivery-count": 0}),
     ]
 
-    for name in lost_queues:
+    assert channel.publish("amq.direct", new("undone"), mandatory=True) == "312 NO_ROUTE"
+    for name in (*lost_queues, new("undone")):
         with pytest.raises(ClosedError, match="NOT_FOUND"):
             client.channel().queue_declare(name, passive=True)
-    with pytest.raises(ClosedError, match="NOT_FOUND"):
-        client.channel().exchange_declare(exchange=lost_exchange, passive=True)
+    for name in (lost_exchange, new("undone")):
+        with pytest.raises(ClosedError, match="NOT_FOUND"):
+            client.channel().exchange_declare(exchange=name, passive=True)
     with pytest.raises(ClosedError, match="inequivalent arg 'x-max-length'"):
         client.channel().queue_declare(
             limited, durable=True, arguments=limits | {"x-max-length": 3}

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import ClosedError
 from pamqp import header
 from pamqp.body import ContentBody
 from pamqp.commands import Basic, Channel, Confirm, Connection, Exchange, Queue, Tx
-from raw import Raw, envelope, publish
+
+from tests.engines.clients import ClosedError
+from tests.engines.raw import Raw, envelope, publish
 
 if TYPE_CHECKING:
-    from clients import Channel as AnyChannel
-    from engine import Engine
+    from tests.engines.clients import Channel as AnyChannel
+    from tests.engines.engine import Engine
 
 QUORUM = {"x-queue-type": "quorum"}
 SINGLE = {"x-single-active-consumer": True}
@@ -42,7 +43,7 @@ class Case:
     name: str
     frames: list[Any]
     code: int
-    cause: type
+    cause: Any  # a method of pamqp
     text: str
     before: tuple[Any, ...] = ()
 

@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import ClosedError, until
+
+from tests.engines.clients import ClosedError, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clients import Channel, Client, Message
+    from tests.engines.clients import Channel, Client, Message
 
 SHORT = 50  # milliseconds
 LONG = 600_000
@@ -65,7 +66,7 @@ def test_a_message_expires(
     name = new("q")
     arguments = {} if queue_ttl is None else {"x-message-ttl": queue_ttl}
     channel.queue_declare(name, arguments=arguments)
-    properties = {} if expiration is None else {"expiration": expiration}
+    properties: dict[str, Any] = {} if expiration is None else {"expiration": expiration}
     channel.publish("", name, "m", **properties)
     if expires:
         until(lambda: channel.count(name) == 0, lambda: time.sleep(0.005))
@@ -379,7 +380,8 @@ def test_messages_with_priority_overtake(channel: Channel, new: Callable[[str], 
     name = new("q")
     channel.queue_declare(name, arguments={"x-max-priority": 5})
     for body, priority in (("a", None), ("b", 1), ("c", 5), ("d", 9), ("e", 1), ("f", 0)):
-        channel.publish("", name, body, **({} if priority is None else {"priority": priority}))
+        properties: dict[str, Any] = {} if priority is None else {"priority": priority}
+        channel.publish("", name, body, **properties)
     assert channel.bodies(name) == ["c", "d", "b", "e", "a", "f"]
 
 
@@ -575,7 +577,7 @@ def test_a_quorum_queue_expires_and_is_bounded(channel: Channel, new: Callable[[
     for body in "ab":
         channel.publish("", name, body)
     letters: list[Message] = []
-    until(lambda: letters.extend(channel.drain(dead)) or len(letters) == 2, lambda: None)
+    until(lambda: len(letters) == 2, lambda: letters.extend(channel.drain(dead)))
     assert [(m.body, deaths(m)[0]["reason"]) for m in letters] == [
         (b"a", "maxlen"),
         (b"b", "expired"),
@@ -588,7 +590,7 @@ def test_a_full_quorum_queue_rejects_publishes(channel: Channel, new: Callable[[
     arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
     channel.queue_declare(name, durable=True, arguments=arguments)
     answers: list[str] = []
-    until(lambda: answers.append(channel.publish("", name, "m")) or "nack" in answers, lambda: None)
+    until(lambda: "nack" in answers, lambda: answers.append(channel.publish("", name, "m")))
     assert 2 <= len(answers) <= 10
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import ClosedError, until
 from pamqp import header
 from pamqp.body import ContentBody
 from pamqp.commands import Basic, Channel, Confirm, Queue, Tx
-from raw import publish
+
+from tests.engines.clients import ClosedError, until
+from tests.engines.raw import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clients import Channel as AnyChannel
-    from clients import Client
-    from raw import Raw
+    from tests.engines.clients import Channel as AnyChannel
+    from tests.engines.clients import Client
+    from tests.engines.raw import Raw
 
 
 def filled(channel: AnyChannel, name: str, count: int, **options: Any) -> str:
@@ -34,7 +35,12 @@ def test_a_message_keeps_its_properties(channel: AnyChannel, new: Callable[[str]
     """Body, headers and properties arrive as they were sent."""
     name = filled(channel, new("q"), 0)
     headers = {"text": "ü", "number": 7, "list": [1, "two", None], "table": {"deep": True}}
-    properties = {"delivery_mode": 2, "priority": 3, "correlation_id": "c", "user_id": "lab"}
+    properties: dict[str, Any] = {
+        "delivery_mode": 2,
+        "priority": 3,
+        "correlation_id": "c",
+        "user_id": "lab",
+    }
     channel.publish("", name, "body", headers=headers, **properties)
     got = channel.get(name)
     assert got is not None

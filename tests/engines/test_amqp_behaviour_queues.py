@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import ClosedError, until
+
+from tests.engines.clients import ClosedError, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clients import Channel, Client
-    from engine import Engine
+    from tests.engines.clients import Channel, Client
+    from tests.engines.engine import Engine
 
 Names = "Callable[[str], str]"
 

@@ -11,9 +11,9 @@ import pytest
 from aio_pika import Message
 from aio_pika.exceptions import ChannelPreconditionFailed
 
-from labsvc.delivery.deadletter import Death, deaths, declare_with_dead_letters
-from labsvc.delivery.idempotent import Idempotent
-from labsvc.delivery.outbox import Outbox
+from labsvc.delivery.deadletter import Death, aio_declare_with_dead_letters, deaths
+from labsvc.delivery.idempotent import AioIdempotent
+from labsvc.delivery.outbox import AioOutbox
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
@@ -33,7 +33,7 @@ def test_a_poison_message_ends_in_the_dead_letter_queue(broker_url: str, deliver
     name = f"limited-{uuid.uuid4().hex}"
 
     async def tries(channel: AbstractChannel) -> None:
-        queue, dead = await declare_with_dead_letters(channel, name, deliveries=deliveries)
+        queue, dead = await aio_declare_with_dead_letters(channel, name, deliveries=deliveries)
         for body in (b"bad", b"good"):
             await channel.default_exchange.publish(Message(body), routing_key=name)
         delivered: Counter[bytes] = Counter()
@@ -54,7 +54,7 @@ def test_a_rejected_message_ends_there_at_once(broker_url: str) -> None:
     name = f"limited-{uuid.uuid4().hex}"
 
     async def rejects(channel: AbstractChannel) -> None:
-        queue, dead = await declare_with_dead_letters(channel, name)
+        queue, dead = await aio_declare_with_dead_letters(channel, name)
         await channel.default_exchange.publish(Message(b"bad"), routing_key=name)
         message = await take(queue)
         assert deaths(message) == []
@@ -69,10 +69,10 @@ def test_a_queue_with_other_arguments_is_not_replaced(broker_url: str) -> None:
     name = f"limited-{uuid.uuid4().hex}"
 
     async def declares(channel: AbstractChannel) -> None:
-        await declare_with_dead_letters(channel, name)
-        await declare_with_dead_letters(channel, name)
+        await aio_declare_with_dead_letters(channel, name)
+        await aio_declare_with_dead_letters(channel, name)
         with pytest.raises(ChannelPreconditionFailed):
-            await declare_with_dead_letters(channel, name, deliveries=9)
+            await aio_declare_with_dead_letters(channel, name, deliveries=9)
 
     asyncio.run(on_channel(broker_url, declares, name))
 
@@ -81,7 +81,7 @@ def test_deliveries_must_be_one_or_more() -> None:
     """A limit that lets nothing through is refused before the broker is asked."""
     channel: Any = None
     with pytest.raises(ValueError, match="1 or more"):
-        asyncio.run(declare_with_dead_letters(channel, "name", deliveries=0))
+        asyncio.run(aio_declare_with_dead_letters(channel, "name", deliveries=0))
 
 
 def test_outbox_to_idempotent_consumer(broker_url: str) -> None:
@@ -92,7 +92,7 @@ def test_outbox_to_idempotent_consumer(broker_url: str) -> None:
         db = sqlite3.connect(":memory:")
         db.execute("CREATE TABLE orders (order_id TEXT)")
         db.execute("CREATE TABLE coupons (order_id TEXT)")
-        outbox = Outbox(db)
+        outbox = AioOutbox(db)
         queue = await channel.declare_queue(name, durable=True)
         for order_id in ("o-1", "o-2", "o-3"):
             with db:
@@ -102,7 +102,7 @@ def test_outbox_to_idempotent_consumer(broker_url: str) -> None:
         with db:
             db.execute("UPDATE outbox SET sent = 0 WHERE message_id = 'o-2'")
         assert await outbox.relay(channel.default_exchange) == 1
-        issue = Idempotent(
+        issue = AioIdempotent(
             db,
             lambda db, m: db.execute("INSERT INTO coupons VALUES (?)", (m.body.decode(),)) and None,
             consumer="coupons",

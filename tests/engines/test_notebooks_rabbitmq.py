@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from rabbit import RabbitMQ
+    from tests.engines.rabbit import RabbitMQ
 
 ROOT = Path(__file__).parent.parent.parent
 SOLVED = ROOT / "notebooks" / "solutions"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["12_queues", "13_delivery"])
+@pytest.mark.parametrize("name", ["50_queues", "51_delivery"])
 def test_stored_outputs_hold_on_rabbitmq(name: str, rabbitmq: RabbitMQ) -> None:
     """With LAB_AMQP_URL every cell prints what is stored, and the notebook leaves no queue."""
     command = [

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rabbit import missing
+
+from tests.engines.rabbit import missing
 
 OWNER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from rabbit import RabbitMQ
+from tests.engines.rabbit import RabbitMQ
 server = RabbitMQ()
 server.spawn()
 print(server.folder, flush=True)

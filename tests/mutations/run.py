@@ -1,6 +1,6 @@
 """Take each fix out, one at a time, and see a notebook or a test fail.
 
-    python tests/mutations/run.py [NN ...]
+    python -m tests.mutations.run [NN ...]
 
 The files beside this one list the mutations, a file per notebook. Each is applied to a copy of the
 checkout. A mutation that nothing notices has survived: then the fix is not shown, or not tested.
@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +18,9 @@ from pathlib import Path
 
 import yaml
 
+from tests.mutations.checkout import copy_checkout, run_in
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 SECONDS = 300
 AT_ONCE = 4  # most of a notebook's time is waiting
 
@@ -99,28 +97,12 @@ def survives(mutation: Mutation) -> str:
     """Return why the mutation was not noticed, "" if it was."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).is_file():
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, copy / name)
+        copy_checkout(copy)
         apply(mutation, copy)
-        env = os.environ | {"PYTHONPATH": str(copy), "LABSVC_DATA_DIR": str(Path(folder, "data"))}
-        try:
-            done = subprocess.run(
-                command(mutation), cwd=copy, env=env, capture_output=True, text=True,
-                check=False, timeout=SECONDS,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return ""  # no end is a failure too
-    if done.returncode == 1:
-        return ""
-    if done.returncode == 0:
-        return "nothing failed"
-    return f"pytest could not run it: {(done.stdout + done.stderr)[-500:]}"
+        code, output = run_in(copy, command(mutation), SECONDS)
+    if code in (1, None):
+        return ""  # no end is a failure too
+    return f"pytest could not run it: {output[-500:]}" if code else "nothing failed"
 
 
 def main() -> int:

@@ -22,32 +22,37 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from labsvc.shop.v1 import order_pb2 as labsvc_dot_shop_dot_v1_dot_order__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elabsvc/shop/v1/inventory.proto\x12\x0elabsvc.shop.v1\x1a\x1alabsvc/shop/v1/order.proto\"\x1e\n\x0fGetStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"2\n\x10GetStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\"Q\n\x13ReserveStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12(\n\x05lines\x18\x02 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\"\x16\n\x14ReserveStockResponse\"\'\n\x13ReleaseStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x16\n\x14ReleaseStockResponse\" \n\x11WatchStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"4\n\x12WatchStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\x32\xee\x02\n\x10InventoryService\x12M\n\x08GetStock\x12\x1f.labsvc.shop.v1.GetStockRequest\x1a .labsvc.shop.v1.GetStockResponse\x12Y\n\x0cReserveStock\x12#.labsvc.shop.v1.ReserveStockRequest\x1a$.labsvc.shop.v1.ReserveStockResponse\x12Y\n\x0cReleaseStock\x12#.labsvc.shop.v1.ReleaseStockRequest\x1a$.labsvc.shop.v1.ReleaseStockResponse\x12U\n\nWatchStock\x12!.labsvc.shop.v1.WatchStockRequest\x1a\".labsvc.shop.v1.WatchStockResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elabsvc/shop/v1/inventory.proto\x12\x0elabsvc.shop.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1alabsvc/shop/v1/order.proto\"\x1e\n\x0fGetStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"2\n\x10GetStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\"Q\n\x13ReserveStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12(\n\x05lines\x18\x02 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\"\x16\n\x14ReserveStockResponse\"\'\n\x13ReleaseStockRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x16\n\x14ReleaseStockResponse\" \n\x11WatchStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"4\n\x12WatchStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x11\n\tavailable\x18\x02 \x01(\x05\x32\xa6\x03\n\x10InventoryService\x12\x66\n\x08GetStock\x12\x1f.labsvc.shop.v1.GetStockRequest\x1a .labsvc.shop.v1.GetStockResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/stock/{sku}\x12Y\n\x0cReserveStock\x12#.labsvc.shop.v1.ReserveStockRequest\x1a$.labsvc.shop.v1.ReserveStockResponse\x12Y\n\x0cReleaseStock\x12#.labsvc.shop.v1.ReleaseStockRequest\x1a$.labsvc.shop.v1.ReleaseStockResponse\x12t\n\nWatchStock\x12!.labsvc.shop.v1.WatchStockRequest\x1a\".labsvc.shop.v1.WatchStockResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/stock/{sku}:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labsvc.shop.v1.inventory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSTOCKREQUEST']._serialized_start=78
-  _globals['_GETSTOCKREQUEST']._serialized_end=108
-  _globals['_GETSTOCKRESPONSE']._serialized_start=110
-  _globals['_GETSTOCKRESPONSE']._serialized_end=160
-  _globals['_RESERVESTOCKREQUEST']._serialized_start=162
-  _globals['_RESERVESTOCKREQUEST']._serialized_end=243
-  _globals['_RESERVESTOCKRESPONSE']._serialized_start=245
-  _globals['_RESERVESTOCKRESPONSE']._serialized_end=267
-  _globals['_RELEASESTOCKREQUEST']._serialized_start=269
-  _globals['_RELEASESTOCKREQUEST']._serialized_end=308
-  _globals['_RELEASESTOCKRESPONSE']._serialized_start=310
-  _globals['_RELEASESTOCKRESPONSE']._serialized_end=332
-  _globals['_WATCHSTOCKREQUEST']._serialized_start=334
-  _globals['_WATCHSTOCKREQUEST']._serialized_end=366
-  _globals['_WATCHSTOCKRESPONSE']._serialized_start=368
-  _globals['_WATCHSTOCKRESPONSE']._serialized_end=420
-  _globals['_INVENTORYSERVICE']._serialized_start=423
-  _globals['_INVENTORYSERVICE']._serialized_end=789
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/stock/{sku}'
+  _globals['_INVENTORYSERVICE'].methods_by_name['WatchStock']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['WatchStock']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/stock/{sku}:watch'
+  _globals['_GETSTOCKREQUEST']._serialized_start=108
+  _globals['_GETSTOCKREQUEST']._serialized_end=138
+  _globals['_GETSTOCKRESPONSE']._serialized_start=140
+  _globals['_GETSTOCKRESPONSE']._serialized_end=190
+  _globals['_RESERVESTOCKREQUEST']._serialized_start=192
+  _globals['_RESERVESTOCKREQUEST']._serialized_end=273
+  _globals['_RESERVESTOCKRESPONSE']._serialized_start=275
+  _globals['_RESERVESTOCKRESPONSE']._serialized_end=297
+  _globals['_RELEASESTOCKREQUEST']._serialized_start=299
+  _globals['_RELEASESTOCKREQUEST']._serialized_end=338
+  _globals['_RELEASESTOCKRESPONSE']._serialized_start=340
+  _globals['_RELEASESTOCKRESPONSE']._serialized_end=362
+  _globals['_WATCHSTOCKREQUEST']._serialized_start=364
+  _globals['_WATCHSTOCKREQUEST']._serialized_end=396
+  _globals['_WATCHSTOCKRESPONSE']._serialized_start=398
+  _globals['_WATCHSTOCKRESPONSE']._serialized_end=450
+  _globals['_INVENTORYSERVICE']._serialized_start=453
+  _globals['_INVENTORYSERVICE']._serialized_end=875
 # @@protoc_insertion_point(module_scope)

@@ -22,37 +22,44 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alabsvc/shop/v1/order.proto\x12\x0elabsvc.shop.v1\"*\n\tOrderLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\"\x96\x01\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\x12+\n\x06status\x18\x04 \x01(\x0e\x32\x1b.labsvc.shop.v1.OrderStatus\x12\x13\n\x0btotal_cents\x18\x05 \x01(\x03\"`\n\x11PlaceOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\":\n\x12PlaceOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.labsvc.shop.v1.Order\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"8\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.labsvc.shop.v1.Order\"$\n\x11ListOrdersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\";\n\x12ListOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.labsvc.shop.v1.Order\"6\n\x13StreamOrdersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x05\"<\n\x14StreamOrdersResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.labsvc.shop.v1.Order*D\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13ORDER_STATUS_PLACED\x10\x01\x32\xe6\x02\n\x0cOrderService\x12S\n\nPlaceOrder\x12!.labsvc.shop.v1.PlaceOrderRequest\x1a\".labsvc.shop.v1.PlaceOrderResponse\x12M\n\x08GetOrder\x12\x1f.labsvc.shop.v1.GetOrderRequest\x1a .labsvc.shop.v1.GetOrderResponse\x12S\n\nListOrders\x12!.labsvc.shop.v1.ListOrdersRequest\x1a\".labsvc.shop.v1.ListOrdersResponse\x12]\n\x0cStreamOrders\x12#.labsvc.shop.v1.StreamOrdersRequest\x1a$.labsvc.shop.v1.StreamOrdersResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alabsvc/shop/v1/order.proto\x12\x0elabsvc.shop.v1\x1a\x1cgoogle/api/annotations.proto\"*\n\tOrderLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x05\"\x96\x01\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\x12+\n\x06status\x18\x04 \x01(\x0e\x32\x1b.labsvc.shop.v1.OrderStatus\x12\x13\n\x0btotal_cents\x18\x05 \x01(\x03\"`\n\x11PlaceOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12(\n\x05lines\x18\x03 \x03(\x0b\x32\x19.labsvc.shop.v1.OrderLine\":\n\x12PlaceOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.labsvc.shop.v1.Order\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"8\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.labsvc.shop.v1.Order\"$\n\x11ListOrdersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\";\n\x12ListOrdersResponse\x12%\n\x06orders\x18\x01 \x03(\x0b\x32\x15.labsvc.shop.v1.Order\"6\n\x13StreamOrdersRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x05\"<\n\x14StreamOrdersResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.labsvc.shop.v1.Order*D\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13ORDER_STATUS_PLACED\x10\x01\x32\xdd\x03\n\x0cOrderService\x12q\n\nPlaceOrder\x12!.labsvc.shop.v1.PlaceOrderRequest\x1a\".labsvc.shop.v1.PlaceOrderResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\n/v1/orders:\x01*b\x05order\x12s\n\x08GetOrder\x12\x1f.labsvc.shop.v1.GetOrderRequest\x1a .labsvc.shop.v1.GetOrderResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x15/v1/orders/{order_id}b\x05order\x12\x85\x01\n\nListOrders\x12!.labsvc.shop.v1.ListOrdersRequest\x1a\".labsvc.shop.v1.ListOrdersResponse\"0\x82\xd3\xe4\x93\x02*\x12\n/v1/ordersZ\x1c\x12\x1a/v1/users/{user_id}/orders\x12]\n\x0cStreamOrders\x12#.labsvc.shop.v1.StreamOrdersRequest\x1a$.labsvc.shop.v1.StreamOrdersResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labsvc.shop.v1.order_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDERSTATUS']._serialized_start=713
-  _globals['_ORDERSTATUS']._serialized_end=781
-  _globals['_ORDERLINE']._serialized_start=46
-  _globals['_ORDERLINE']._serialized_end=88
-  _globals['_ORDER']._serialized_start=91
-  _globals['_ORDER']._serialized_end=241
-  _globals['_PLACEORDERREQUEST']._serialized_start=243
-  _globals['_PLACEORDERREQUEST']._serialized_end=339
-  _globals['_PLACEORDERRESPONSE']._serialized_start=341
-  _globals['_PLACEORDERRESPONSE']._serialized_end=399
-  _globals['_GETORDERREQUEST']._serialized_start=401
-  _globals['_GETORDERREQUEST']._serialized_end=436
-  _globals['_GETORDERRESPONSE']._serialized_start=438
-  _globals['_GETORDERRESPONSE']._serialized_end=494
-  _globals['_LISTORDERSREQUEST']._serialized_start=496
-  _globals['_LISTORDERSREQUEST']._serialized_end=532
-  _globals['_LISTORDERSRESPONSE']._serialized_start=534
-  _globals['_LISTORDERSRESPONSE']._serialized_end=593
-  _globals['_STREAMORDERSREQUEST']._serialized_start=595
-  _globals['_STREAMORDERSREQUEST']._serialized_end=649
-  _globals['_STREAMORDERSRESPONSE']._serialized_start=651
-  _globals['_STREAMORDERSRESPONSE']._serialized_end=711
-  _globals['_ORDERSERVICE']._serialized_start=784
-  _globals['_ORDERSERVICE']._serialized_end=1142
+  _globals['_ORDERSERVICE'].methods_by_name['PlaceOrder']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['PlaceOrder']._serialized_options = b'\202\323\344\223\002\026\"\n/v1/orders:\001*b\005order'
+  _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._serialized_options = b'\202\323\344\223\002\036\022\025/v1/orders/{order_id}b\005order'
+  _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['ListOrders']._serialized_options = b'\202\323\344\223\002*\022\n/v1/ordersZ\034\022\032/v1/users/{user_id}/orders'
+  _globals['_ORDERSTATUS']._serialized_start=743
+  _globals['_ORDERSTATUS']._serialized_end=811
+  _globals['_ORDERLINE']._serialized_start=76
+  _globals['_ORDERLINE']._serialized_end=118
+  _globals['_ORDER']._serialized_start=121
+  _globals['_ORDER']._serialized_end=271
+  _globals['_PLACEORDERREQUEST']._serialized_start=273
+  _globals['_PLACEORDERREQUEST']._serialized_end=369
+  _globals['_PLACEORDERRESPONSE']._serialized_start=371
+  _globals['_PLACEORDERRESPONSE']._serialized_end=429
+  _globals['_GETORDERREQUEST']._serialized_start=431
+  _globals['_GETORDERREQUEST']._serialized_end=466
+  _globals['_GETORDERRESPONSE']._serialized_start=468
+  _globals['_GETORDERRESPONSE']._serialized_end=524
+  _globals['_LISTORDERSREQUEST']._serialized_start=526
+  _globals['_LISTORDERSREQUEST']._serialized_end=562
+  _globals['_LISTORDERSRESPONSE']._serialized_start=564
+  _globals['_LISTORDERSRESPONSE']._serialized_end=623
+  _globals['_STREAMORDERSREQUEST']._serialized_start=625
+  _globals['_STREAMORDERSREQUEST']._serialized_end=679
+  _globals['_STREAMORDERSRESPONSE']._serialized_start=681
+  _globals['_STREAMORDERSRESPONSE']._serialized_end=741
+  _globals['_ORDERSERVICE']._serialized_start=814
+  _globals['_ORDERSERVICE']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

@@ -22,21 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19labsvc/shop/v1/user.proto\x12\x0elabsvc.shop.v1\"4\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"5\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.labsvc.shop.v1.User2Y\n\x0bUserService\x12J\n\x07GetUser\x12\x1e.labsvc.shop.v1.GetUserRequest\x1a\x1f.labsvc.shop.v1.GetUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19labsvc/shop/v1/user.proto\x12\x0elabsvc.shop.v1\x1a\x1cgoogle/api/annotations.proto\"4\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"5\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.labsvc.shop.v1.User2|\n\x0bUserService\x12m\n\x07GetUser\x12\x1e.labsvc.shop.v1.GetUserRequest\x1a\x1f.labsvc.shop.v1.GetUserResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/users/{user_id}b\x04userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'labsvc.shop.v1.user_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USER']._serialized_start=45
-  _globals['_USER']._serialized_end=97
-  _globals['_GETUSERREQUEST']._serialized_start=99
-  _globals['_GETUSERREQUEST']._serialized_end=132
-  _globals['_GETUSERRESPONSE']._serialized_start=134
-  _globals['_GETUSERRESPONSE']._serialized_end=187
-  _globals['_USERSERVICE']._serialized_start=189
-  _globals['_USERSERVICE']._serialized_end=278
+  _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
+  _globals['_USERSERVICE'].methods_by_name['GetUser']._serialized_options = b'\202\323\344\223\002\033\022\023/v1/users/{user_id}b\004user'
+  _globals['_USER']._serialized_start=75
+  _globals['_USER']._serialized_end=127
+  _globals['_GETUSERREQUEST']._serialized_start=129
+  _globals['_GETUSERREQUEST']._serialized_end=162
+  _globals['_GETUSERRESPONSE']._serialized_start=164
+  _globals['_GETUSERRESPONSE']._serialized_end=217
+  _globals['_USERSERVICE']._serialized_start=219
+  _globals['_USERSERVICE']._serialized_end=343
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,106 @@
+"""One call of exercise 30's answer, seen on its own loop: what it took, and what it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from labsvc.checks.examiner import Terms
+from labsvc.checks.kinds import must_be_awaitable
+from labsvc.checks.scenarios.third_party import PLACES
+from labsvc.checks.verdict import Verdict, first_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from labsvc.checks.scenarios.third_party import ThirdParty
+    from labsvc.checks.submission import Attempt, Submission
+
+PATIENCE = 4.0  # seconds for one call of the answer
+SOON = 0.5  # seconds for the last connection to close
+
+
+@dataclass
+class Left:
+    """What a call of the answer took and left behind, seen on its own loop."""
+
+    took: float = 0.0
+    waited: float = 0.0  # since the last answer
+    requests: int = 0
+    connections: int = 0
+    tasks: set[asyncio.Task[object]] = field(default_factory=set)
+
+    def broken(self, said: str) -> Verdict | None:
+        """Say what goes on, if anything does."""
+        counts = {"requests": self.requests, "connections": self.connections}
+        return first_broken(
+            (
+                self.requests > 0,
+                f"{said}, and {counted(self.requests, 'request')} went on without it",
+                "Who cancels a request, and waits until it has ended? Look at the last section.",
+            ),
+            (
+                self.connections > 0,
+                f"{said}, and {counted(self.connections, 'connection')} stayed open",
+                "A client has an `aclose()`, and works in an `async with` block.",
+            ),
+            (
+                len(self.tasks) > 0,
+                f"{said}, and {counted(len(self.tasks), 'task')} went on without it",
+                "A task group does not end before its tasks have.",
+            ),
+            **counts,
+        )
+
+
+def start(answer: Submission, party: ThirdParty, left: Left, *, leave: bool = False) -> Attempt:
+    """Start the answer; `left` is filled in before its loop ends, which would end all.
+
+    With `leave` it is cancelled while its requests are under way, and no price comes back.
+    """
+
+    async def watched(url: str, items: list[str]) -> Any:
+        before = asyncio.all_tasks()
+        made = answer.function(url, items)
+        must_be_awaitable(made, answer.function)
+        began = time.monotonic()
+        try:
+            return await (_cancelled(made, party, left) if leave else made)
+        finally:
+            ended = time.monotonic()
+            left.took = left.took or ended - began
+            left.waited = ended - party.answered_at
+            await _until(lambda: not party.open and asyncio.all_tasks() == before)
+            left.requests, left.connections = party.under_way, party.open
+            left.tasks = asyncio.all_tasks() - before
+
+    terms = Terms(None, PATIENCE, "coroutine", dict[str, int])
+    return answer.begin(watched, (party.url, list(party.items)), terms)
+
+
+async def _cancelled(made: Awaitable[Any], party: ThirdParty, left: Left) -> dict[str, int]:
+    task = asyncio.ensure_future(made)
+    await _until(lambda: party.under_way == PLACES or task.done())
+    began = time.monotonic()
+    task.cancel()
+    await asyncio.wait({task}, timeout=2 * SOON)
+    left.took = time.monotonic() - began
+    if task.done() and not task.cancelled():
+        task.exception()  # seen, so that asyncio prints nothing
+    return {}
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds, for a moment at most."""
+    give_up_at = time.monotonic() + SOON
+    while not condition():
+        if time.monotonic() > give_up_at:
+            return
+        await asyncio.sleep(0.01)
+
+
+def counted(number: int, kind: str) -> str:
+    """Return "1 request" or "2 requests"."""
+    return f"{number} {kind}" if number == 1 else f"{number} {kind}s"

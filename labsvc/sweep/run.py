@@ -1,0 +1,178 @@
+"""One run of a scenario: its doors, its child, its points, and what broke in it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from labsvc.sweep.amqp_gate import AmqpGate
+from labsvc.sweep.child import Child
+from labsvc.sweep.http1_gate import Http1Gate
+from labsvc.sweep.http2_gate import Http2Gate
+from labsvc.sweep.points import FAULTS, Event, Fault, Kind, Plan, Point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labsvc.lab import Lab
+    from labsvc.proxy.gate import Gate, Line
+    from labsvc.sweep.child import Ended
+
+_HTTP2 = b"PRI "  # RFC 9113, section 3.4; no method of HTTP/1.1 is called so
+
+_numbers = itertools.count(1)
+
+
+class Door:
+    """The way to a service on which faults strike; `target` and `url` are the service's, moved."""
+
+    def __init__(self, target: str, url: str) -> None:
+        self.target = target
+        self.url = url
+
+
+class Run:
+    """What a scenario is called with, anew for each run.
+
+    `plan` holds the faults of this run. `points` are those that were reached, in their order, each
+    with the faults that could have struck there, and `events` is what happened, in order. Every
+    method may be called from any thread.
+    """
+
+    def __init__(self, lab: Lab, plan: Plan) -> None:
+        self.plan = plan
+        self.points: dict[Point, tuple[Fault, ...]] = {}
+        self.struck: set[Point] = set()
+        self.broke: list[str] = []
+        self.events: list[Event] = []
+        self._began = time.monotonic()
+        self._lab = lab
+        self._doors: list[str] = []
+        self._counts: dict[tuple[Kind, str], int] = {}
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+
+    def door(self, service: Any) -> Door:
+        """Put a proxy before a service, on which requests, answers and messages are points.
+
+        Args:
+            service: a service or a queue of the lab, or "host:port". What goes through has to
+                be plain HTTP or AMQP 0-9-1; TLS cannot be looked into.
+
+        """
+        name = f"sweep-{next(_numbers)}"
+        proxy = self._lab.proxy(service, name=name)
+        self._doors.append(name)
+        proxy.watch(self._gate)
+        url = getattr(service, "url", proxy.url)
+        return Door(proxy.target, url.replace(proxy.upstream, proxy.target))
+
+    def expect(self, kept: bool, broke: str) -> None:  # noqa: FBT001  # it reads as assert does
+        """Note what broke in words, "two orders", unless the promise was kept."""
+        if not kept:
+            self.broke.append(broke)
+
+    def child(self, function: Callable[..., Any], *args: Any) -> Ended:
+        """Call a function in a process of its own, and wait until that ends.
+
+        There it can be killed for real: at every point that a door sees meanwhile, and before and
+        after each commit of a `Database` among the arguments, which is opened in the child.
+
+        Raises:
+            SweepError: the function or an argument cannot go into another process.
+
+        """
+        self._child = Child(function, args, self.reach)
+        try:
+            return self._child.wait()
+        finally:
+            self._child = None
+
+    def reach(self, kind: Kind, method: str = "", number: int = 0) -> tuple[int, Fault | None]:
+        """Note that a point is reached; return its number, and the fault that strikes there.
+
+        Without a `number` it is the next one. Whoever calls it lets the fault happen; for "killed"
+        it is enough to let nothing through.
+        """
+        with self._lock:
+            if not number:
+                number = self._counts[kind, method] = self._counts.get((kind, method), 0) + 1
+            point, child = Point(kind, number, method), self._child
+            faults = FAULTS[kind]
+            if child is None:
+                faults = tuple(fault for fault in faults if fault != "killed")
+            self.points.setdefault(point, faults)
+            fault = next((s.fault for s in self.plan if s.point == point), None)
+            if fault not in faults or point in self.struck:
+                fault = None
+            else:
+                self.struck.add(point)
+            self.events.append(Event(time.monotonic() - self._began, point, fault))
+        if fault == "killed" and child is not None:
+            child.kill()
+        return number, fault
+
+    def abandon(self) -> None:
+        """Kill the child and remove the doors, with the connections that a run has left open."""
+        if (child := self._child) is not None:
+            child.kill()
+        while self._doors:
+            with suppress(KeyError):
+                self._lab.remove(self._doors.pop())
+
+    def _gate(self, line: Line) -> Gate:
+        return _Unknown(line, self)
+
+
+class _Unknown:
+    """Finds out which protocol a connection speaks, from the client's first bytes."""
+
+    def __init__(self, line: Line, run: Run) -> None:
+        self._line = line
+        self._run = run
+        self._gate: Gate | None = None
+        self._said = b""  # what the client said, as long as that tells nothing
+        self._early = b""  # what the server said first
+
+    def up(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self._gate is None:
+            self._said += data
+            if len(self._said) < len(_HTTP2):
+                return
+            data, self._said = self._said, b""
+            self._gate = self._choose(data)
+            self._gate.down(self._early)
+        self._gate.up(data)
+
+    def down(self, data: bytes) -> None:
+        """Take bytes from the server."""
+        if self._gate is None:
+            self._early += data
+        else:
+            self._gate.down(data)
+
+    def _choose(self, first: bytes) -> Gate:
+        if first.startswith(_HTTP2):
+            return Http2Gate(self._line, self._run)
+        if first.startswith(b"AMQP"):
+            return AmqpGate(self._line, self._run)
+        return Http1Gate(self._line, self._run) if first[:1].isupper() else _Open(self._line)
+
+
+class _Open:
+    """Lets through a protocol in which it sees no points."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def up(self, data: bytes) -> None:
+        """Let it through."""
+        self._line.pass_up(data)
+
+    def down(self, data: bytes) -> None:
+        """Let it through."""
+        self._line.pass_down(data)

@@ -1,0 +1,186 @@
+"""Check the course's solutions one after the other in one kernel, and see what that leaves behind.
+
+    python -m tests.checks_in_a_row [COUNT]
+
+checks 200 solutions unless a count is given: the course again and again. It fails if a solution is
+not solved, if a thread, a task, a descriptor or a temporary file is left, or if the memory grows.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import gc
+import itertools
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import nbformat
+import psutil
+from nbclient import NotebookClient
+
+from labsvc.checks import run_check
+from labsvc.checks.catalogue import notebooks
+from labsvc.checks.solutions import _code, _notebook
+from labsvc.lab import Lab
+from labsvc.shop.services import AioUserService
+from labsvc.shop.store import Store
+from labsvc.shop.v1 import user_pb2, user_pb2_grpc
+from labsvc.sweep import Run
+
+COUNT = 200
+MARGIN = 1.05
+"""How much more memory may be in use at the end than after a quarter of the checks.
+
+After a quarter, every check has run twice and every library is loaded. An allocator may keep some
+more pages; a check that kept its services would add some in each round.
+"""
+SETTLE_SECONDS = 10.0  # for threads and sockets that are about to end
+ROOT = Path(__file__).parents[1]
+DESCRIPTORS = Path("/proc/self/fd")
+
+Held = dict[str, Counter[str]]
+
+
+def exercises() -> list[str]:
+    """Return the ids of all exercises, in the order of the course."""
+    return [key for each in notebooks().values() for key in each.exercises]
+
+
+def in_a_kernel(count: int, folder: Path, timeout: float) -> dict[str, Any]:
+    """Check so many solutions in a kernel of its own; return what `run` said.
+
+    The kernel makes its temporary files in `folder`, which has to be empty.
+    """
+    source = f"from tests.checks_in_a_row import run\nrun({count})"
+    v4: Any = nbformat.v4
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(source)])
+    env = os.environ | {"TMPDIR": str(folder), "LABSVC_DATA_DIR": str(folder.parent / "data")}
+    where = {"metadata": {"path": str(ROOT)}}
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=where)
+    client.execute(env=env)
+    said: dict[str, Any] = json.loads(notebook.cells[0].outputs[-1].text)
+    return said
+
+
+def run(count: int) -> None:
+    """Check so many solutions in this process; print what was not solved, and what is left."""
+    answers = {exercise: _solution(exercise) for exercise in exercises()}
+    wrong: list[str] = []
+    memory: list[int] = []
+    with Lab() as lab:
+        _fill_pools(lab)
+        before = _held(lab)
+        for exercise in itertools.islice(itertools.cycle(answers), count):
+            verdict = run_check(exercise, answers[exercise])
+            if verdict.state != "solved" or verdict.notes:
+                wrong.append(f"{exercise}: {verdict}")
+            memory.append(psutil.Process().memory_info().rss)
+        left = _left(lab, before)
+    print(json.dumps({"wrong": wrong, "left": left, "memory": memory}))
+
+
+def _solution(exercise: str) -> Any:
+    """Return the course's solution as a function, with what its notebook imports and defines."""
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    path = str(_notebook(exercise[:2]))
+    source = _code(exercise)
+    needed: list[ast.stmt] = [
+        line
+        for code in nbformat.read(path, 4).cells
+        if code.cell_type == "code" and ("import" in code.source or "def " in code.source)
+        for line in ast.parse(code.source).body
+        if isinstance(line, ast.Import | ast.ImportFrom) or _is_plain(line)
+    ]
+    exec(compile(ast.Module(needed, []), path, "exec"), cell)  # noqa: S102  # the course's own
+    exec(compile(source, path, "exec"), cell)  # noqa: S102
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return cell[[line.name for line in ast.parse(source).body if isinstance(line, functions)][-1]]
+
+
+def _is_plain(line: ast.stmt) -> bool:
+    """Whether it defines a function, and runs nothing for that."""
+    if not isinstance(line, ast.FunctionDef | ast.AsyncFunctionDef) or line.decorator_list:
+        return False
+    return not (line.args.defaults or any(line.args.kw_defaults) or line.returns)
+
+
+def _fill_pools(lab: Lab) -> None:
+    """Let all start what they keep: the lab a folder, gRPC its pollers, asyncio a pool of threads.
+
+    multiprocessing keeps the server from which a sweep's children come.
+    """
+
+    async def fill() -> None:
+        threads = min(32, (os.cpu_count() or 1) + 4)
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.1) for _ in range(threads)))
+
+    lab.loop.run(fill())
+    service = lab.serve_grpc(AioUserService(Store.seeded()), name="users")
+    with grpc.insecure_channel(service.target) as channel:
+        users = user_pb2_grpc.UserServiceStub(channel)
+        users.GetUser(user_pb2.GetUserRequest(user_id="u-1"), timeout=5)
+    lab.remove("users")
+    lab.serve_queue(name="queue")
+    lab.remove("queue")
+    Run(lab, ()).child(time.sleep, 0)
+
+
+def _left(lab: Lab, before: Held) -> dict[str, dict[str, int]]:
+    """Return what is held beyond `before`, by kind, as soon as that is nothing, or in the end."""
+    give_up_at = time.monotonic() + SETTLE_SECONDS
+    while True:
+        gc.collect()  # a channel in a cycle holds its descriptors until then
+        left = {kind: dict(now - before[kind]) for kind, now in _held(lab).items()}
+        if not any(left.values()) or time.monotonic() > give_up_at:
+            return {kind: more for kind, more in left.items() if more}
+        time.sleep(0.05)
+
+
+def _held(lab: Lab) -> Held:
+    async def tasks() -> list[str]:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        return [getattr(task.get_coro(), "__qualname__", "?") for task in others]
+
+    return {
+        "threads": Counter(thread.name for thread in threading.enumerate()),
+        "tasks": Counter(lab.loop.run(tasks())),
+        "descriptors": Counter(_descriptors()),
+        "temporary files": Counter(path.name for path in Path(tempfile.gettempdir()).iterdir()),
+    }
+
+
+def _descriptors() -> list[str]:
+    """Return what each open descriptor leads to, a socket without its number; only on Linux."""
+    found = []
+    for descriptor in DESCRIPTORS.iterdir() if DESCRIPTORS.exists() else ():
+        with suppress(OSError):  # that of the listing itself is closed
+            found.append(str(descriptor.readlink()).partition(":[")[0])
+    return found
+
+
+def main(count: int) -> int:
+    """Run, print the figures, and return 1 if anything is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "tmp").mkdir()
+        began = time.monotonic()
+        said = in_a_kernel(count, Path(folder, "tmp"), timeout=10 * count)
+    memory = said.pop("memory")
+    quarter = memory[len(memory) // 4 - 1]
+    growth = memory[-1] / quarter
+    print(f"{count} checks in {time.monotonic() - began:.0f} s", said)
+    print(f"memory {quarter >> 20} MB, then {memory[-1] >> 20} MB: {growth:.3f} times as much")
+    return int(any(said.values()) or growth > MARGIN)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT))

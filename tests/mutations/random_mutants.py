@@ -1,0 +1,205 @@
+"""Put random small faults into a package, one at a time, and count those that the tests notice.
+
+    python -m tests.mutations.random_mutants rpc amqp --count 60 --seed 1
+
+The faults are mutmut's (another operator, a number plus one, an argument left out, ...), and a
+statement left out. Prose is left alone: a test quotes only a part of a message. The faults are put
+into copies of the checkout, where the tests that import the package run, the quickest first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import random
+import re
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from xml.etree import ElementTree as ET
+
+import libcst as cst
+import libcst.matchers as m
+from mutmut.mutation.mutators import mutation_operators
+
+from tests.mutations.checkout import ROOT, copy_checkout, run_in
+
+PACKAGES = ("rpc", "amqp", "delivery", "proxy", "measure", "checks")
+ELSEWHERE = {"bench", "browser", "engines"}  # need other programs, or minutes
+AT_ONCE = 2
+GOAL = 0.9
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """The module at `path` with a fault in it; `diff` holds the changed lines."""
+
+    path: Path
+    code: str
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """The test files of a package, the quickest first, and the seconds a run may take."""
+
+    files: list[str]
+    seconds: float
+
+
+class Places(cst.CSTVisitor):
+    """Collects the nodes of a module that can hold a fault, each with its faults."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[cst.CSTNode, list[cst.CSTNode]]] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        """Note the node's faults; keep out of types, decorators, imports and prose."""
+        if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom):
+            return False
+        if isinstance(node, cst.If) and cst.Module([]).code_for_node(node.test) == "TYPE_CHECKING":
+            return False
+        if isinstance(node, cst.SimpleString) and " " in node.value:
+            return False
+        if isinstance(node, cst.Expr) and isinstance(node.value, cst.SimpleString):
+            return False
+        if m.matches(node, m.Assign([m.AssignTarget(m.Name("__all__"))])):
+            return False  # ruff notices
+        faults = [
+            fault
+            for kind, operator in mutation_operators
+            if isinstance(node, kind)
+            for fault in operator(node)
+        ]
+        if isinstance(node, cst.Expr | cst.AugAssign | cst.Del | cst.Raise):
+            faults.append(cst.Pass())
+        if faults:
+            self.found.append((node, faults))
+        return True
+
+
+def mutants(package: str, count: int, chance: random.Random) -> list[Mutant]:
+    """Return mutants of the package, each with a fault at another place."""
+    modules = {
+        path: cst.parse_module(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "labsvc" / package).rglob("*.py"))
+    }
+    places = []
+    for path, module in modules.items():
+        visitor = Places()
+        module.visit(visitor)
+        places += [(path, node, faults) for node, faults in visitor.found]
+    chance.shuffle(places)
+    chosen: list[Mutant] = []
+    for path, node, faults in places:
+        if len(chosen) == count:
+            break
+        old = modules[path]
+        new = old.deep_replace(node, chance.choice(faults))
+        assert isinstance(new, cst.Module)
+        if differs(old.code, new.code):
+            chosen.append(Mutant(path.relative_to(ROOT), new.code, diff(path, old.code, new.code)))
+    return chosen
+
+
+def differs(old: str, new: str) -> bool:
+    """Say whether the new code is Python, and not the same as before but for its looks."""
+    try:
+        return ast.dump(ast.parse(old)) != ast.dump(ast.parse(new))
+    except SyntaxError:
+        return False
+
+
+def diff(path: Path, old: str, new: str) -> str:
+    """Return where the two differ, and how."""
+    _, _, place, *lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")
+    number = re.search(r"\d+", place)
+    assert number is not None
+    return "\n    ".join([f"{path.relative_to(ROOT)}:{number[0]}", *lines])
+
+
+def tests_of(package: str, copy: Path) -> Tests:
+    """Find the test files that import the package, and run them without a fault.
+
+    Raises SystemExit if one fails then: nothing could be told from its failures.
+    """
+    imports = re.compile(rf"(from|import) labsvc(\.{package}\b| import .*\b{package}\b)")
+    files = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if not ELSEWHERE & set(path.parts) and imports.search(path.read_text(encoding="utf-8"))
+    ]
+    report = copy.with_name("report.xml")
+    junit = [f"--junitxml={report}", "--override-ini=junit_family=xunit1"]
+    code, output = run_in(copy, [*PYTEST, *junit, *files], 3600)
+    if code:
+        sys.exit(f"The tests of {package} fail without a fault:\n{output[-2000:]}")
+    took: dict[str, float] = defaultdict(float)
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest's own
+        took[case.attrib["file"]] += float(case.attrib["time"])
+    return Tests(sorted(took, key=took.__getitem__), 2 * sum(took.values()) + 60)
+
+
+def names(test: Path, module: Path) -> bool:
+    """Say whether the test file is named after the module, or imports it by its full name."""
+    dotted = f"{module.parent.name}.{module.stem}"
+    return test.stem == f"test_{module.stem}" or dotted in test.read_text(encoding="utf-8")
+
+
+def noticed(mutant: Mutant, tests: Tests, copies: SimpleQueue[Path]) -> bool:
+    """Say whether a test fails, or does not end, with the fault; borrow one of the copies."""
+    files = sorted(tests.files, key=lambda name: not names(ROOT / name, mutant.path))
+    copy = copies.get()
+    whole = (copy / mutant.path).read_text(encoding="utf-8")
+    (copy / mutant.path).write_text(mutant.code, encoding="utf-8")
+    code, output = run_in(copy, [*PYTEST, "-x", *files], tests.seconds)
+    (copy / mutant.path).write_text(whole, encoding="utf-8")
+    copies.put(copy)
+    if code not in (0, 1, 2, None):  # 2: a test module could not even be imported
+        sys.exit(f"pytest could not run with this fault:\n{mutant.diff}\n{output[-2000:]}")
+    return code != 0
+
+
+def sample(package: str, count: int, seed: int) -> bool:
+    """Try `count` mutants of the package, print each verdict, and say whether few survive."""
+    chosen = mutants(package, count, random.Random(f"{seed} {package}"))  # noqa: S311
+    copies: SimpleQueue[Path] = SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        for number in range(AT_ONCE):
+            copy = Path(folder, str(number))
+            copy_checkout(copy)
+            copies.put(copy)
+        tests = tests_of(package, copy)
+        caught = 0
+        verdicts = pool.map(lambda mutant: noticed(mutant, tests, copies), chosen)
+        for mutant, verdict in zip(chosen, verdicts, strict=True):
+            caught += verdict
+            place = mutant.diff.partition("\n")[0]
+            print(f"  noticed   {place}" if verdict else f"  SURVIVED  {mutant.diff}", flush=True)
+    print(f"{package}: {caught} of {len(chosen)} noticed (seed {seed})", flush=True)
+    return caught >= GOAL * len(chosen)
+
+
+def main() -> int:
+    """Try the mutants of each package; return 1 if too few of one are noticed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(PACKAGES)}")
+    parser.add_argument("--count", type=int, default=60, help="how many faults in each package")
+    parser.add_argument("--seed", type=int, help="the same faults again; at random without it")
+    options = parser.parse_args()
+    seed = time.time_ns() % 10**6 if options.seed is None else options.seed
+    good = [sample(package, options.count, seed) for package in options.packages or PACKAGES]
+    return int(not all(good))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
