@@ -32,6 +32,7 @@ class Page:
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []
         self.held = 0
+        self.left = 0
         self.gate = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -41,6 +42,7 @@ class Page:
         self.seen.append({key.decode(): value.decode() for key, value in scope["headers"]})
         if scope["path"] == "/silent":
             await asyncio.wait_for(_left(receive), DRIPS)
+            self.left += 1
         if scope["path"] == "/held":
             self.held += 1
             await self.gate.wait()
@@ -136,6 +138,14 @@ def test_exchanges_in_a_block_share_a_deadline(ask: Any, page: Any) -> None:
             ask(page.url, "/")
         assert len(page.app.seen) == before
     assert ask(page.url, "/").text == "ok"
+
+
+@both
+def test_block_ends_the_wait_for_headers(ask: Any, page: Any) -> None:
+    """Its deadline comes first: the caller leaves before the server has anything to say."""
+    with within(0.3), pytest.raises(DeadlineError):
+        ask(page.url, "/silent", seconds=60.0)
+    assert wait_for(lambda: page.app.left == 1)
 
 
 def test_deadline_follows_a_task(page: Any) -> None:
