@@ -144,7 +144,7 @@ class TempFolder:
 def _guard(folder: str, command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return subprocess.Popen(  # noqa: S603  # our own interpreter, no shell
-        [sys.executable, "-I", "-S", str(GUARD), folder, *command],
+        [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), folder, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,10 +1,10 @@
 """A small process between the kernel and a child, which outlives the kernel by a moment.
 
-    python -I -S guard.py FOLDER [COMMAND ...]
+    python -I -S guard.py KERNEL FOLDER [COMMAND ...]
 
 It runs the command and waits for end-of-file on its standard input, which comes when
-the kernel ends, however it ends: even SIGKILL closes a pipe. Then it ends the command
-and removes FOLDER ("" for none). A byte on standard input kills the command (SIGKILL).
+the kernel (its process id: KERNEL) ends, however it ends: even SIGKILL closes a pipe. Then it ends
+the command and removes FOLDER ("" for none). A byte on standard input kills the command (SIGKILL).
 It runs without site-packages, so it imports nothing of labsvc.
 """
 
@@ -23,7 +23,7 @@ TERMINATE_SECONDS = 1.0
 REMOVE_TRIES = 40
 
 
-def main(folder: str, command: list[str]) -> int:
+def main(kernel: int, folder: str, command: list[str]) -> int:
     """Run `command` until standard input ends; return its exit code, 0 without one."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -31,7 +31,7 @@ def main(folder: str, command: list[str]) -> int:
     child = _start(command) if command else None
     _hang_up_output()
     try:
-        _wait_for_the_kernel(child)
+        _wait_for_the_kernel(kernel, child)
     finally:
         code = _end(child) if child is not None else 0
         if folder:
@@ -52,8 +52,7 @@ def _hang_up_output() -> None:
     os.dup2(nowhere, 2)
 
 
-def _wait_for_the_kernel(child: subprocess.Popen[bytes] | None) -> None:
-    parent = os.getppid()
+def _wait_for_the_kernel(kernel: int, child: subprocess.Popen[bytes] | None) -> None:
     over = threading.Event()
 
     def read() -> None:
@@ -63,8 +62,9 @@ def _wait_for_the_kernel(child: subprocess.Popen[bytes] | None) -> None:
         over.set()
 
     threading.Thread(target=read, daemon=True).start()
-    # A process forked from the kernel may hold the pipe open after the kernel's death.
-    while not over.wait(PARENT_CHECK_SECONDS) and os.getppid() == parent:
+    # A process forked from the kernel may hold the pipe open after the kernel's death, which may
+    # come before this line. Windows knows no fork, and there a launcher may stand in between.
+    while not over.wait(PARENT_CHECK_SECONDS) and (os.name == "nt" or os.getppid() == kernel):
         pass
 
 
@@ -87,4 +87,4 @@ def _remove(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from labsvc import Lab
-from labsvc.child import Child, TempFolder
+from labsvc.child import GUARD, Child, TempFolder
 from labsvc.engines import find_etcd, find_rclone
 from labsvc.errors import EngineError, LabError
 from tests.patience import patience
@@ -212,6 +212,19 @@ def test_owner_killed(how: str) -> None:
         finally:
             for one in forked:
                 one.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only a fork holds a pipe open")
+def test_owner_killed_before_the_guard_looks(tmp_path: Path) -> None:
+    """A guard that starts when its owner is dead already ends, though the pipe is held open."""
+    folder = tmp_path / "left"
+    folder.mkdir()
+    with subprocess.Popen(["true"]) as owner:
+        pass
+    command = [sys.executable, "-I", "-S", str(GUARD), str(owner.pid), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as guard:
+        assert eventually(lambda: guard.poll() is not None)
+    assert not folder.exists()
 
 
 def need(find: Callable[[], object]) -> None:
