@@ -15,7 +15,7 @@ ifeq ($(PYTHON),)
 PYTHON := python3
 endif
 
-.PHONY: help lab test lint unit engines notebooks twice mutants soak browser build protos bench crash
+.PHONY: help lab test lint unit engines notebooks twice solved mutants soak browser build protos bench crash
 .PHONY: platforms random-mutants clean venv dev
 
 help: ## list these targets
@@ -46,16 +46,19 @@ engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
 	$(PY) -m pytest -q -n 4 --dist worksteal tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
-	$(PY) -m pytest -q -p no:cacheprovider -n 5 --dist loadscope --nbval notebooks \
+	$(PY) -m pytest -q -p no:cacheprovider -n 5 --dist loadscope --nbval notebooks/*.ipynb \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 60
 
-twice: dev ## run every cell of every solution twice: the second time must say the same
+twice: dev ## run every cell of every solution twice: both times as the stored output has it
 	$(PY) tests/nbval_twice.py
 
 mutants: dev ## take each fix out, one at a time: a notebook or a test must fail
 	$(PY) -m tests.mutations.run
 
-soak: dev ## run all notebooks 20 times, every second time with both cores busy, and 200 checks
+solved: dev ## check each solution in one kernel: all are solved, and nothing is left behind
+	$(PY) -m tests.checks_in_a_row 1
+
+soak: dev ## run all notebooks 20 times, every second time with both cores busy, and all checks 7 times
 	$(PY) tests/soak.py
 	$(PY) -m tests.checks_in_a_row
 

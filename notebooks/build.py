@@ -35,6 +35,7 @@ import nbformat
 import sources_page
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
 SANITIZE = HERE.parent / "tests" / "nbval.cfg"
@@ -119,11 +120,23 @@ def generate(source: Path, *, learner: bool) -> Any:
     return notebook
 
 
+def sockets_in(folder: str) -> Config:
+    """Let a kernel talk over sockets that are files in `folder`, where the system has such.
+
+    Over TCP it is told free ports and binds them a second later. Beside programs that open ports
+    all the time another one has them now and then, and the kernel dies.
+    """
+    files = {"transport": "ipc", "ip": str(Path(folder, "kernel"))}
+    return Config() if os.name == "nt" else Config(KernelManager=files)
+
+
 def execute(notebook: Any, folder: Path) -> None:
     """Run every cell in a new kernel in `folder`; BuildError shows the cell that raised."""
     with tempfile.TemporaryDirectory() as scratch:
         # With PYTEST_CURRENT_TEST the kernel captures output just as it does under nbval.
-        env = os.environ | {"PYTEST_CURRENT_TEST": "build", "LABSVC_DATA_DIR": scratch}
+        data = Path(scratch, "data")
+        data.mkdir()
+        env = os.environ | {"PYTEST_CURRENT_TEST": "build", "LABSVC_DATA_DIR": str(data)}
         client = NotebookClient(
             notebook,
             timeout=CELL_TIMEOUT,
@@ -131,6 +144,7 @@ def execute(notebook: Any, folder: Path) -> None:
             record_timing=False,
             store_widget_state=False,
             coalesce_streams=True,
+            config=sockets_in(scratch),
             resources={"metadata": {"path": str(folder)}},
         )
         try:

@@ -19,11 +19,7 @@ _NUMBERS = count()
 
 
 def _manager(**settings: Any) -> KernelManager:
-    """Talk to a kernel over sockets that are files.
-
-    Over TCP a kernel is told free ports and binds them a second later. Beside notebooks that open
-    ports all the time, another program has one of them now and then, and the kernel dies.
-    """
+    """Talk to a kernel over sockets that are files, as build.py does, and for its reason."""
     return KernelManager(transport="ipc", ip=f"{_SOCKETS.name}/{next(_NUMBERS)}", **settings)
 
 

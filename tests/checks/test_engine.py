@@ -4,11 +4,13 @@ import asyncio
 import json
 import pkgutil
 import sys
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import nbformat
 import pytest
+from build import sockets_in
 from nbclient import NotebookClient
 
 import labsvc
@@ -216,7 +218,9 @@ def test_check_in_a_kernel() -> None:
         "async def p99(latencies):\n    return max(latencies)\ncheck('01-percentile', p99)",
     ]
     notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in cells])
-    NotebookClient(notebook, timeout=60, kernel_name="python3", coalesce_streams=True).execute()
+    with TemporaryDirectory() as folder:
+        settings = sockets_in(folder)
+        NotebookClient(notebook, timeout=60, coalesce_streams=True, config=settings).execute()
     raised = (
         "asked\n"
         "01-percentile: not solved\n"
