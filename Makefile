@@ -2,6 +2,7 @@
 
 VENV ?= .venv
 PY = "$(VENV)/bin/python"
+PYTEST = $(PY) -m pytest -q -p tests.no_grammars
 PARTS = lint unit engines notebooks browser
 export VENV
 unexport PYTHONPATH
@@ -40,13 +41,13 @@ lint: dev ## style, format, types and the direction of imports
 	"$(VENV)/bin/lint-imports"
 
 unit: dev ## the tests of the package
-	$(PY) -m pytest -q -n 6 --dist worksteal --ignore=tests/browser --ignore=tests/engines
+	$(PYTEST) -n 6 --dist worksteal --ignore=tests/browser --ignore=tests/engines
 
 engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
-	$(PY) -m pytest -q -n 4 --dist worksteal tests/engines
+	$(PYTEST) -n 4 --dist worksteal tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
-	$(PY) -m pytest -q -p no:cacheprovider -n 5 --dist loadscope --nbval notebooks/*.ipynb \
+	$(PYTEST) -p no:cacheprovider -p no:hypothesispytest -n 5 --dist loadscope --nbval notebooks/*.ipynb \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 60
 
 twice: dev ## run every cell of every solution twice: both times as the stored output has it
@@ -63,7 +64,7 @@ soak: dev ## run all notebooks 20 times, every second time with both cores busy,
 	$(PY) -m tests.checks_in_a_row
 
 browser: dev ## the course in a real browser; skipped where there is no Chromium
-	$(PY) -m pytest -q tests/browser
+	$(PYTEST) tests/browser
 
 build: dev ## make the notebooks from notebooks/source
 	$(PY) notebooks/build.py

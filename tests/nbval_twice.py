@@ -44,12 +44,13 @@ def main(numbers: list[str]) -> int:
             if not numbers or path.name[:2] in numbers:
                 nbformat.write(doubled(path), Path(folder, path.name))
         shutil.copy2(ROOT / "notebooks" / "conftest.py", folder)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars"]
+        command += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
         command += ["-n", "4", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
         command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg")]
         command += ["--nbval-cell-timeout", "60", "-c", str(ROOT / "pyproject.toml")]
         env = os.environ | {"LABSVC_DATA_DIR": str(Path(folder, "data"))}
-        return subprocess.run(command, cwd=folder, env=env, check=False).returncode
+        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ PACKAGES = ("rpc", "amqp", "delivery", "proxy", "measure", "checks")
 ELSEWHERE = {"bench", "browser", "engines"}  # need other programs, or minutes
 AT_ONCE = 2
 GOAL = 0.9
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars", "-p", "no:cacheprovider"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ def apply(mutation: Mutation, copy: Path) -> None:
 
 def command(mutation: Mutation) -> list[str]:
     """Return what runs in the copy and has to fail."""
-    pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    quick = ["-p", "tests.no_grammars", "-p", "no:cacheprovider"]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-x", *quick]
     if mutation.kills != "notebook":
         return [*pytest, mutation.kills]
     solution = f"notebooks/solutions/{mutation.notebook}.ipynb"
