@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from labsvc.sweep import Run
 
 Turn = Literal["refuses", "is silent"]
-TURN_SECONDS = 1.2  # seconds until a server that refuses falls silent, or the reverse
+TURN_SECONDS = 1.2  # until a server that refuses falls silent, or the reverse
 OVER = ("UNAVAILABLE", "DEADLINE_EXCEEDED")  # how a call to nobody may end
 
 
@@ -71,11 +71,27 @@ def _nobody_answers(what: str, *turns: Turn) -> Case:
     return in_vain
 
 
+def _turned_away(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Refuse the call after a while, and leave the next one without an answer.
+
+    The connection stays: when it goes, a call that comes at once may still be given to it, and fail
+    with it, however long it was to wait.
+    """
+    del run
+    users = OneUser(room)
+    with users.connected() as (_, ask):
+        users.silent = True
+        attempt = answer.start(ask, users.user_id, within=WITHIN)
+        time.sleep(TURN_SECONDS)
+        users.turn_away()
+        return _gave_up(attempt.outcome(), "the server was silent at first, then it refused")
+
+
 NOBODY_ANSWERS = (
     _nobody_answers("the server stayed away", "refuses"),
     _nobody_answers("the connection was open, and the server silent", "is silent"),
     _nobody_answers("the server refused at first, then it was silent", "refuses", "is silent"),
-    _nobody_answers("the server was silent at first, then it refused", "is silent", "refuses"),
+    _turned_away,
 )
 
 
