@@ -22,6 +22,7 @@ come_back, busy_shop               32, and its stage: a shop that sends its cust
 readiness, health_stage            33, and its stage: services and their health
 queues, prefetch                   50
 delivery, dead_letters, outbox     51
+until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire
 """
