@@ -326,7 +326,7 @@ def test_confirms_stub() -> None:
         (says("tea"), "messages that are no orders", "nothing else"),
         (skips, "orders are lost", "what if that answer does not come"),
         (sender(100, limit=0.05), "orders were sent again", "up to .2 seconds"),
-        (declares_otherwise, "your function raised ChannelPreconditionFailed", ""),
+        (declares_otherwise, "your function raised ChannelPreconditionFailed", "Try that line"),
         (gives_up_the_first, "publish 1 was lost: your function returned as if", "wait for"),
         (repeats_the_one_before, "were sent again that were confirmed", "the order that has none"),
         (takes_it_for_there, "orders are lost", "does not come"),
@@ -369,7 +369,7 @@ def test_confirms_own_error_is_shown() -> None:
     async def mistaken(url: str, queue_name: str, order_ids: Iterable[str]) -> None:
         raise KeyError(queue_name.partition("-")[0])
 
-    assert_wrong("50-confirms", mistaken, "your function raised KeyError", "")
+    assert_wrong("50-confirms", mistaken, "your function raised KeyError", "Try that line")
 
 
 def worker(prefetch: int = 5, *, ack: str = "after", late_qos: bool = False) -> Run:
