@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -75,3 +78,18 @@ def test_aio_until_lets_others_go_on() -> None:
             await aio_until(lambda: False, timeout=0.05)
 
     asyncio.run(wait())
+
+
+def test_abandoned_report_is_not_counted_in_the_next_one() -> None:
+    """A reader that an interrupted cell of 23 left behind adds no page to what comes after."""
+    source = Path(__file__).parents[1] / "notebooks/source/23_cancellation.md"
+    (cell,) = [each for each in source.read_text().split("```") if "\ndef read_report():" in each]
+    names: dict[str, Any] = {"time": time, "user_pb2": user_pb2}
+    exec(cell.partition("\n")[2], names)  # noqa: S102  # it is the course's own
+    with ThreadPoolExecutor() as pool:
+        abandoned = pool.submit(names["read_report"])
+        until(lambda: names["reports"] and len(names["reports"][0]) == 3)
+        names["reports"].clear()  # as the next cell does
+        names["read_report"]()
+        abandoned.result()
+    assert [len(pages) for pages in names["reports"]] == [10]

@@ -15,6 +15,7 @@ def assert_wrong(exercise: str, answer: Callable[..., Any], guarantee: str, hint
     verdict = run_check(exercise, answer)
     assert verdict.state == "not solved", verdict
     assert guarantee in verdict.guarantee, verdict
+    assert hint, f"every wrong answer has a hint that fits; which words of this do? {verdict.hint}"
     assert hint in verdict.hint, verdict
 
 

@@ -69,6 +69,15 @@ class Attempt:
         """Return what to tell a learner whose function did not come back."""
         return self._examiner.hang(self._run)
 
+    def cancel(self, seconds: float) -> bool:
+        """Cancel a coroutine once; return whether it has ended in so many seconds at most.
+
+        `stop` ends it as well, but stronger: the answer need not have heard it.
+        """
+        self._run.cancel()
+        self._run.join(seconds)
+        return not self._run.alive
+
     def stop(self) -> None:
         """End it if Python code still runs in it; waits a second and a half at most."""
         end([self._run])

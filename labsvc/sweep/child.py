@@ -1,7 +1,9 @@
 """A function in a process of its own, which can be killed at any point.
 
 The parent decides at each point whether the child goes on: the child asks through a pipe and
-waits. On systems that can fork, children come from a server that has imported what they need.
+waits. On systems that can fork, children come from a server that has imported what they need. It
+listens in the temporary folder: where the path of that is too long for a socket, each child starts
+anew.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import signal
 import threading
 from dataclasses import dataclass
+from multiprocessing.util import get_temp_dir
 from typing import TYPE_CHECKING, Any, Literal
 
 import cloudpickle
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     Reach = Callable[[Kind], tuple[int, Fault | None]]
 
 GONE_SECONDS = 5.0  # for a process that was killed to end
+SOCKET_PATH = 103  # bytes that fit into a sockaddr_un everywhere (104 on macOS with its end)
+SOCKET_NAME = len("/listener-12345678")
 NEEDED = ["__main__", "labsvc.sweep.child", "aio_pika", "asyncio"]  # imported once for all children
 
 
@@ -138,8 +143,10 @@ def finish(value: Any) -> None:
 
 def _context() -> Any:
     """Return the way to start processes: never a fork of this one, which has threads."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")  # Windows
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows
+        return multiprocessing.get_context("spawn")
+    if len(os.fsencode(get_temp_dir())) + SOCKET_NAME > SOCKET_PATH:  # the server has one there
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(NEEDED)
     return context

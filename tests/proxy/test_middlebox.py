@@ -97,6 +97,26 @@ def test_what_was_reset_has_left_the_table_on_return(
     on_wire(test)
 
 
+def test_a_connection_is_reset_once() -> None:
+    """Whoever resets what is reset already counts nothing, and nothing more passes."""
+
+    async def test(wire: Wire) -> None:
+        await wire.box.change(delay=0.001)
+        wire.client.write(b"late")
+        for _ in range(1000):
+            await asyncio.sleep(0)
+            if not wire.connection._up.empty:
+                break
+        wire.connection.reset()
+        assert wire.connection._up.empty
+        wire.connection.reset()
+        assert wire.box.counters.resets == 1
+        await wire.box.cut()
+        assert (wire.box.counters.resets, wire.box.counters.up.passed) == (1, 0)
+
+    on_wire(test)
+
+
 def test_bytes_count_once_whether_they_waited_or_not() -> None:
     """A chunk that was passed on at once and one that was delayed add up."""
 

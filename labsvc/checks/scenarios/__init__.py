@@ -16,12 +16,14 @@ stopping, pacing                   27: a handler that ends with its caller, a re
 server_concurrency, user_places    28: a limit for each user
 blocking_library, library          28: a library that blocks, and what both exercises call
 connections_under_load             29
+drained_server                     29, its stage: a server that is told to go
 prices, leaving, third_party       30, what an answer leaves behind, and a party in trouble
 http_contracts, address_book       31, and its stage: addresses that others change too
 come_back, busy_shop               32, and its stage: a shop that sends its customers away
 readiness, health_stage            33, and its stage: services and their health
 queues, prefetch                   50
 delivery, dead_letters, outbox     51
+until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from labsvc.checks.asking import wait_while_moving
 from labsvc.checks.engine import exercise
 from labsvc.checks.queue_sandbox import QueueSandbox, names
+from labsvc.checks.scenarios.until_cancelled import cancelled
 from labsvc.checks.verdict import Verdict, broken, first_broken, solved
 from labsvc.checks.wording import summary
 from labsvc.delivery.deadletter import deaths
@@ -28,6 +30,7 @@ NO_ID = (
     "save was called with what is no order id",
     "The id is in the JSON of message.body, under order_id.",
 )
+BEGIN_SECONDS = 1.0  # for the last order to reach save, if it is ever asked
 STILL_SECONDS = 2.0  # in which no order is tried and nothing put aside
 SETTLE_SECONDS = 0.2
 
@@ -35,9 +38,9 @@ SETTLE_SECONDS = 0.2
 @exercise("51-poison", title="Tell two kinds of errors apart", deadline=15, kind="coroutine")
 def poison(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`serve_orders(url, queue_name, save)`: what passes comes back, what does not is put aside."""
-    orders = names("o", 6)
-    save = _Save(orders, busy=orders[1], refused=orders[4])
-    bodies = [json.dumps({"order_id": order}).encode() for order in orders]
+    *orders, last = names("o", 7)
+    save = _Save([*orders, last], busy=orders[1], refused=orders[4], last=last)
+    bodies = [_body(order) for order in orders]
     for body in UNREADABLE:  # behind a good one, so that a slip shows itself with that
         bodies.insert(random.randint(1, len(bodies)), body)  # no secret
     with QueueSandbox(sandbox, deliveries=DELIVERIES) as desk:
@@ -55,10 +58,21 @@ def poison(answer: Submission, sandbox: Sandbox) -> Verdict:
         time.sleep(SETTLE_SECONDS)  # for what came too much, and for acks on their way
         if not worker.running:
             return _ended(answer, worker, save)
-        worker.stop()
+        desk.publish(_body(last))
+        desk.wait(lambda: save.asked[last] > 0 or not worker.running, BEGIN_SECONDS)
+        went_on = cancelled(worker)
         desk.proxy.cut()
         time.sleep(SETTLE_SECONDS)
-        return _served(save, orders, desk.take_all(desk.dead), desk.take_all())
+        dead, left = (
+            [each for each in desk.take_all(queue) if each.body != _body(last)]
+            for queue in (desk.dead, desk.queue)
+        )
+        verdict = _served(save, orders, dead, left)
+        return went_on if went_on and verdict.state == "solved" else verdict
+
+
+def _body(order_id: str) -> bytes:
+    return json.dumps({"order_id": order_id}).encode()
 
 
 def _ended(answer: Submission, worker: Attempt, save: _Save) -> Verdict:
@@ -170,12 +184,13 @@ class _RefusedError(ValueError, _SaveError):
 
 
 class _Save:
-    """What the answer awaits: `busy` fails at its first two tries, `refused` always."""
+    """What the answer awaits: `busy` fails twice, `refused` always, and `last` takes for ever."""
 
-    def __init__(self, orders: list[str], busy: str, refused: str) -> None:
+    def __init__(self, orders: list[str], busy: str, refused: str, last: str) -> None:
         self._orders = orders
         self.busy = busy
         self.refused = refused
+        self._last = last
         self.asked: Counter[str] = Counter()
         self.saved: set[str] = set()
 
@@ -192,4 +207,6 @@ class _Save:
         if order_id == self.refused:
             msg = f"{order_id} has no lines"
             raise _RefusedError(msg)
+        if order_id == self._last:
+            await asyncio.Event().wait()
         self.saved.add(order_id)

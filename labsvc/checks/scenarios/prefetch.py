@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from labsvc.checks.asking import wait_while_moving
 from labsvc.checks.engine import exercise
 from labsvc.checks.queue_sandbox import QueueSandbox, names
+from labsvc.checks.scenarios.until_cancelled import cancelled
 from labsvc.checks.values import described
 from labsvc.checks.verdict import Verdict, broken, first_broken, solved
 
@@ -58,7 +59,8 @@ def _stopped_worker(answer: Submission, desk: QueueSandbox) -> Verdict | None:
     work.release([*work.begun][-1])  # the last one: an ack of several takes the others with it
     desk.wait(lambda: bool(work.done) or not worker.running, STILL_SECONDS)
     time.sleep(SETTLE_SECONDS)  # for its ack
-    worker.stop()
+    if verdict := cancelled(worker):
+        return verdict
     desk.proxy.cut()
     unfinished = JOBS - len(work.done)
     desk.wait(lambda: desk.ready() >= unfinished, BACK_SECONDS)
@@ -108,7 +110,8 @@ def _second_worker(answer: Submission, desk: QueueSandbox, unlucky: str) -> Verd
     if verdict := _ended_early(answer, worker):
         return verdict
     time.sleep(SETTLE_SECONDS)  # for acks on their way
-    worker.stop()
+    if verdict := cancelled(worker):
+        return verdict
     desk.proxy.cut()
     time.sleep(0.1)
     left = desk.ready()

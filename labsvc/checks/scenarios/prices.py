@@ -210,6 +210,10 @@ def _not_right(outcome: Outcome, party: ThirdParty, said: str, hint: str) -> Ver
             f"{said}, and a price came back that nobody has named",
             "A status of 500 is an answer, and no error of httpx2 until you ask for it.",
         ),
-        (found != there, f"{said}, and another price came back", hint),
+        (
+            found != there,
+            f"{said}, and another price came back",
+            "Each item has a price of its own, in the answer to its own request.",
+        ),
         **counts,
     )

@@ -283,6 +283,33 @@ def takes_the_notice_from_the_grace(
     server.stop(max(0.0, grace - notice)).wait()
 
 
+def gives_more(server: Any, health: Any, stopping: Any, notice: float, grace: float) -> None:
+    """Add a reserve to the grace."""
+    stopping.wait()
+    health.enter_graceful_shutdown()
+    time.sleep(notice)
+    server.stop(grace + 0.3).wait()
+
+
+def gives_less(server: Any, health: Any, stopping: Any, notice: float, grace: float) -> None:
+    """Take a reserve from the grace."""
+    stopping.wait()
+    health.enter_graceful_shutdown()
+    time.sleep(notice)
+    server.stop(grace - 0.3).wait()
+
+
+def ends_it_by_hand(server: Any, health: Any, stopping: Any, notice: float, grace: float) -> None:
+    """Solve it with a second stop that cuts when the grace is over."""
+    stopping.wait()
+    health.enter_graceful_shutdown()
+    time.sleep(notice)
+    ended = server.stop(3600)
+    if not ended.wait(grace):
+        server.stop(None).wait()
+    ended.wait()
+
+
 def waits_in_turns(server: Any, health: Any, stopping: Any, notice: float, grace: float) -> None:
     """Solve it with timeouts whose outcome is looked at, and each service by its name."""
     while not stopping.wait(1):
@@ -295,7 +322,7 @@ def waits_in_turns(server: Any, health: Any, stopping: Any, notice: float, grace
         pass
 
 
-@pytest.mark.parametrize("answer", [shut_down, awaits, polls, waits_in_turns])
+@pytest.mark.parametrize("answer", [shut_down, awaits, polls, waits_in_turns, ends_it_by_hand])
 def test_drain_solved(answer: Callable[..., Any]) -> None:
     """Four lines, a coroutine, and loops that poll or wait in turns solve the exercise."""
     assert str(run_check("29-drain", answer)) == (
@@ -348,6 +375,8 @@ def test_drain_stub() -> None:
         (second_call_leaves, "one returned before the last call", "when the server is down"),
         (leaves_within_the_grace, "one returned before the last call", "as long as it takes"),
         (takes_the_notice_from_the_grace, "before its grace was over", "after the notice"),
+        (gives_more, "was given 1.1 s, and the grace is 0.8 s", "adds nothing"),
+        (gives_less, "was ended before its grace was over", "begins after the notice"),
         (slip, "has no attribute 'shutdown'", "print"),
     ],
 )

@@ -92,6 +92,18 @@ async def tries_in_place(message: AbstractIncomingMessage, save: Save) -> None:
     return await message.reject(requeue=True)
 
 
+async def goes_on(message: AbstractIncomingMessage, save: Save) -> None:
+    """Take a cancel for a body that is odd."""
+    try:
+        await save(order_id(message))
+    except ConnectionError:
+        await message.reject(requeue=True)
+    except BaseException:  # noqa: BLE001  # whatever is wrong with it
+        await message.reject(requeue=False)
+    else:
+        await message.ack()
+
+
 async def acks_first(message: AbstractIncomingMessage, save: Save) -> None:
     """Take a delivery for a success."""
     await message.ack()
@@ -275,6 +287,7 @@ def test_poison_stub() -> None:
         ),
         (server(slips), "your function raised AttributeError", "print what"),
         (returns_at_once, "your function returned", "stay in the loop"),
+        (server(goes_on), "was cancelled, and did not end", "raise it again"),
     ],
     ids=[
         "all-come-back",
@@ -290,6 +303,7 @@ def test_poison_stub() -> None:
         "forgets-the-encoding",
         "slips",
         "returns",
+        "goes-on",
     ],
 )
 def test_poison_wrong(answer: Serve, guarantee: str, hint: str) -> None:

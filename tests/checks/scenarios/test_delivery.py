@@ -233,6 +233,12 @@ def hides_a_failed_note(db: sqlite3.Connection, message: Any) -> None:
     db.commit()
 
 
+def closes_it(db: sqlite3.Connection, message: Any) -> None:
+    """Close what belongs to whoever called."""
+    issue_coupon(db, message)
+    db.close()
+
+
 async def awaits(db: sqlite3.Connection, message: Any) -> None:
     """Be a coroutine function."""
 
@@ -281,7 +287,8 @@ def test_idempotent_stub() -> None:
         (never_undoes, "transaction that is still open", "Who does it here"),
         (coupon_then_note, "transaction that is still open", "when its block raises"),
         (hides_a_failed_note, "returned as if all was well", "Let the error out"),
-        (awaits, "has to be a plain `def`", ""),
+        (awaits, "has to be a plain `def`", "nobody awaits it"),
+        (closes_it, "closed the database that it was given", "Whoever opened it closes it"),
     ],
 )
 def test_idempotent_wrong(lab: Lab, answer: Issue, guarantee: str, hint: str) -> None:

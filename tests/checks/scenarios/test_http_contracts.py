@@ -359,7 +359,11 @@ def asks_nobody(client: Any, user_id: str, changes: Any) -> Any:
             "gave up: it raised ValueError",
             "Nobody else had changed",
         ),
-        (lambda *args: change(*args, check=no_name), "ValueError: somebody was quicker", ""),
+        (
+            lambda *args: change(*args, check=no_name),
+            "ValueError: somebody was quicker",
+            "Try that line",
+        ),
         (keeps_theirs, "returned as if all was well", "ValueError whose text has"),
         (retries_all, "overwrote it", "neither the first"),
         (
@@ -369,7 +373,7 @@ def asks_nobody(client: Any, user_id: str, changes: Any) -> Any:
         ),
         (hides_losses, "each GET got lost, and your function returned", "TransportError"),
         (returns_the_read, "none that the service has had", "last answer"),
-        (returns_nothing, "returned None", ""),
+        (returns_nothing, "returned None", "Is there a `return`"),
         (asks_nobody, "the service was not asked", "client.get"),
     ],
 )

@@ -232,6 +232,12 @@ async def needs_this_process(db: sqlite3.Connection, url: str, queue_name: str) 
     await relay()(db, url, queue_name)
 
 
+async def closes_it(db: sqlite3.Connection, url: str, queue_name: str) -> None:
+    """Close what belongs to whoever called."""
+    with contextlib.closing(db):
+        await relay()(db, url, queue_name)
+
+
 async def ends_the_process(db: sqlite3.Connection, url: str, queue_name: str) -> None:
     """End the process, where it is not the kernel's."""
     if Lab.current() is None:
@@ -276,7 +282,7 @@ def test_outbox_stub() -> None:
         (relay(confirms=False), "marked as sent that never arrived", "channel with confirms"),
         (hides_the_break, "marked as sent that never arrived", "publish has returned"),
         (swallows, "returned as if all was well", "Which error did you catch"),
-        (relay(mark="never"), "still wait", ""),
+        (relay(mark="never"), "still wait", "not mark"),
         (relay(mark="uncommitted"), "in the middle of a transaction", "Commit each mark"),
         (relay(mark="at the end"), "events came a second time", "as soon as its own event"),
         (sends_all_each_time, "events came a second time", "as soon as its own event"),
@@ -295,6 +301,7 @@ def test_outbox_stub() -> None:
         (holds_on, "`HELD` cannot go into another process", "nothing of the notebook"),
         (needs_this_process, "there it raised ValueError: where is the lab", "is there"),
         (ends_the_process, "there it ended without a word", "ends the process"),
+        (closes_it, "closed the database that it was given", "Whoever opened it closes it"),
     ],
     ids=[
         "mark-first",
@@ -320,6 +327,7 @@ def test_outbox_stub() -> None:
         "holds-on",
         "needs-this-process",
         "ends-the-process",
+        "closes-it",
     ],
 )
 def test_outbox_wrong(lab: Lab, answer: Relay, guarantee: str, hint: str) -> None:

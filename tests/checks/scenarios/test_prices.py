@@ -424,7 +424,7 @@ def test_prices_stub() -> None:
         (ends_its_group_late, "was cancelled, and did not end", "CancelledError has to pass"),
         (in_threads, "request went on", "cancels a request"),
         (made_up, "was not asked", "in `url`"),
-        (one_price_for_all, "another price came back", ""),
+        (one_price_for_all, "another price came back", "a price of its own"),
         (a_list, "returned a list of int", "dict"),
     ],
 )

@@ -326,7 +326,7 @@ def test_confirms_stub() -> None:
         (says("tea"), "messages that are no orders", "nothing else"),
         (skips, "orders are lost", "what if that answer does not come"),
         (sender(100, limit=0.05), "orders were sent again", "up to .2 seconds"),
-        (declares_otherwise, "your function raised ChannelPreconditionFailed", ""),
+        (declares_otherwise, "your function raised ChannelPreconditionFailed", "Try that line"),
         (gives_up_the_first, "publish 1 was lost: your function returned as if", "wait for"),
         (repeats_the_one_before, "were sent again that were confirmed", "the order that has none"),
         (takes_it_for_there, "orders are lost", "does not come"),
@@ -369,7 +369,7 @@ def test_confirms_own_error_is_shown() -> None:
     async def mistaken(url: str, queue_name: str, order_ids: Iterable[str]) -> None:
         raise KeyError(queue_name.partition("-")[0])
 
-    assert_wrong("50-confirms", mistaken, "your function raised KeyError", "")
+    assert_wrong("50-confirms", mistaken, "your function raised KeyError", "Try that line")
 
 
 def worker(prefetch: int = 5, *, ack: str = "after", late_qos: bool = False) -> Run:
@@ -508,6 +508,49 @@ async def does_not_wait(url: str, queue_name: str, work: Work) -> None:
         await (await channel.get_queue(queue_name)).consume(on_job)
 
 
+def never_ends(*swallowed: type[BaseException]) -> Run:
+    """Return an answer that puts a job back when it is cancelled, and goes on with the next."""
+
+    async def run_worker(url: str, queue_name: str, work: Work) -> None:
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=1)
+            async with (await channel.get_queue(queue_name)).iterator() as messages:
+                async for message in messages:
+                    try:
+                        await work(message.body)
+                    except swallowed:
+                        await message.nack(requeue=True)
+                    else:
+                        await message.ack()
+
+    return run_worker
+
+
+async def never_ends_when_idle(url: str, queue_name: str, work: Work) -> None:
+    """Take a cancel for one more error of the network."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker()(url, queue_name, work)
+
+
+async def ends_with_an_error(url: str, queue_name: str, work: Work) -> None:
+    """Solve it, and put the job back at a cancel before it goes on its way."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=1)
+        async with (await channel.get_queue(queue_name)).iterator() as messages:
+            async for message in messages:
+                try:
+                    await work(message.body)
+                except BaseException as error:
+                    await message.nack(requeue=True)
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    await message.ack()
+
+
 async def never_begins(url: str, queue_name: str, work: Work) -> None:
     """Wait without consuming."""
     await asyncio.Future()
@@ -582,7 +625,9 @@ def test_prefetch_solved() -> None:
     )
 
 
-@pytest.mark.parametrize("answer", [one_at_a_time, polls, slowly, five_channels])
+@pytest.mark.parametrize(
+    "answer", [one_at_a_time, polls, slowly, five_channels, ends_with_an_error]
+)
 def test_prefetch_solved_otherwise(answer: Run) -> None:
     """An iterator, or a get at a time, is as good as a callback."""
     assert_solved("50-prefetch", answer)
@@ -646,6 +691,13 @@ def plain(url: str, queue_name: str, work: Work) -> None:
         (passes_the_message, "work was called with an IncomingMessage", "message.body"),
         (groups, "your worker ended with it", "put the job back"),
         (plain, "has to be an `async def`", "awaited"),
+        (never_ends(BaseException), "was cancelled, and did not end", "`except Exception` does"),
+        (
+            never_ends(RuntimeError, asyncio.CancelledError),
+            "was cancelled, and did not end",
+            "as asyncio.CancelledError",
+        ),
+        (never_ends_when_idle, "was cancelled, and did not end", "raise it again"),
     ],
     ids=[
         "no-bound",
@@ -664,6 +716,9 @@ def plain(url: str, queue_name: str, work: Work) -> None:
         "passes-the-message",
         "groups",
         "plain",
+        "swallows-all",
+        "swallows-the-cancel",
+        "begins-again",
     ],
 )
 def test_prefetch_wrong(answer: Run, guarantee: str, hint: str) -> None:

@@ -290,7 +290,7 @@ def test_order_once_stub() -> None:
         (retries_everything, "said INVALID_ARGUMENT, and was asked 3 times", "Two are named"),
         (four_tries, "was asked 4 times", "Count the first one too"),
         (for_ever, "for ever, and your function too", "needs an end"),
-        (swallows, "returned None", ""),
+        (swallows, "returned None", "Is there a `return`"),
         (first_error, "an earlier try", "how things stand now"),
         (no_deadline, "a try had no timeout", "takes a timeout"),
         (
@@ -309,10 +309,10 @@ def test_order_once_stub() -> None:
             "all the lines",
         ),
         (sends_twice, "sent again after it had succeeded", "ends the tries"),
-        (returns_the_reply, "PlaceOrderResponse", ""),
+        (returns_the_reply, "PlaceOrderResponse", "asks for an Order"),
         (made_up, "is not the one that was placed", "nothing made up"),
         (asks_nobody, "the shop was not asked", "stub.PlaceOrder"),
-        (misspelt, "NameError", ""),
+        (misspelt, "NameError", "a slip in the name"),
     ],
 )
 def test_order_once_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:

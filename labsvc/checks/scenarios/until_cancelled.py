@@ -1,0 +1,25 @@
+"""The end of a worker of notebooks 50 and 51: it runs until it is cancelled, and then no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labsvc.checks.verdict import Verdict, broken
+
+if TYPE_CHECKING:
+    from labsvc.checks.submission import Attempt
+
+END_SECONDS = 4.0  # a worker ends in milliseconds; what it leaves behind is given two seconds
+
+
+def cancelled(worker: Attempt) -> Verdict | None:
+    """Cancel a worker, which may be at work; return what broke if it goes on, None if it ends."""
+    ended = worker.cancel(END_SECONDS)
+    worker.stop()
+    if ended:
+        return None
+    return broken(
+        "your worker was cancelled, and did not end",
+        "A cancel is raised inside your function, as asyncio.CancelledError. What catches it?"
+        " `except Exception` does not, a bare `except` and BaseException do: raise it again.",
+    )
