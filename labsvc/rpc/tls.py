@@ -70,9 +70,7 @@ def reason(error: grpc.RpcError | None) -> Reason | None:
     return next((found for known, found in _TEXTS if known in text), None)
 
 
-def reloading(
-    read: Callable[[], Pair], *, clients: bytes | None = None
-) -> grpc.ServerCredentials:
+def reloading(read: Callable[[], Pair], *, clients: bytes | None = None) -> grpc.ServerCredentials:
     """Return a server's credentials whose certificate can be renewed while it serves.
 
     gRPC calls `read` for each new connection, on a thread of its own; connections that are open
@@ -86,17 +84,20 @@ def reloading(
 
     """
 
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
-        try:
-            return configuration()
-        except Exception:
-            log.exception("the certificate could not be read; the one before is used on")
-            return None
-
     def configuration() -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([read()], clients)
 
-    return grpc.dynamic_ssl_server_credentials(configuration(), fetch, clients is not None)
+    newest = configuration()
+
+    def fetch() -> grpc.ServerCertificateConfiguration:
+        nonlocal newest
+        try:
+            newest = configuration()
+        except Exception:
+            log.exception("the certificate could not be read; the one before is used on")
+        return newest
+
+    return grpc.dynamic_ssl_server_credentials(newest, fetch, clients is not None)
 
 
 def peer_names(context: Any) -> tuple[str, ...]:

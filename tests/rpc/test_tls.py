@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
@@ -180,9 +181,7 @@ def test_a_certificate_is_renewed_while_calls_run(lab: Lab, workers: int | None)
         stub.GetUser(ASK, timeout=TIMEOUT)
 
 
-def test_what_cannot_be_read_leaves_the_old_one(
-    lab: Lab, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_read_leaves_the_old_one(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """An error is logged; a pair that does not fit is passed over by gRPC."""
     other_key, _ = pair(OURS.issue_cert("127.0.0.1"))
     answers: list[Any] = [HERE]
@@ -209,7 +208,7 @@ def test_a_first_certificate_that_cannot_be_read_is_an_error() -> None:
     """There is none before it."""
 
     def read() -> tuple[bytes, bytes]:
-        raise FileNotFoundError("users.pem")
+        raise FileNotFoundError(errno.ENOENT, "no such file", "users.pem")
 
     with pytest.raises(FileNotFoundError, match=r"users\.pem"):
         tls.reloading(read)

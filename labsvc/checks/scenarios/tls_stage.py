@@ -65,13 +65,13 @@ class Stage:
         self._stranger = trustme.CA()
         self._number = 0
 
-    def all(self) -> list[SetUp]:
-        """Return every set-up, always in the same order."""
+    def quick(self) -> list[SetUp]:
+        """Return the set-ups in which there is an end soon, always in the same order."""
         makers: Sequence[Callable[[], SetUp]] = (
             self._fine, self._refuses, self._knows_us, self._needs_none, self._plaintext,
             self._wants_tls, self._wants_tls_and_us, self._other_name, self._expired, self._early,
             self._unknown, self._signed_by_itself, self._no_client, self._foreign_client,
-            self._old_client, self._down, self._down_in_plaintext, self._hangs, self._mute,
+            self._old_client, self._down, self._down_in_plaintext,
         )  # fmt: skip
         return [make() for make in makers]
 
@@ -200,12 +200,14 @@ class Stage:
         service.stop()
         return SetUp(service.url, self.trusting(), "down", "nobody listened", page)
 
-    def _hangs(self) -> SetUp:
+    def hangs(self) -> SetUp:
+        """Return a server that takes a request, over TLS, and never answers."""
         page = Page(hangs=True)
         url = self._serve(page, self._ours_for())
         return SetUp(url, self.trusting(), "silent", "the server took the request and hung", page)
 
-    def _mute(self) -> SetUp:
+    def is_mute(self) -> SetUp:
+        """Return a server that takes a connection, and never says a word."""
         listening = socket.create_server((HOST, 0))
         self._room.enter(closing(listening))
         url = f"https://{HOST}:{listening.getsockname()[1]}"

@@ -113,24 +113,21 @@ def on_sockets(url: str, context: ssl.SSLContext) -> str:
 
 def with_urllib(url: str, context: ssl.SSLContext) -> str:
     """Solve it with what Python brings along."""
+    mute = "client" if url.startswith("https:") else "tls"
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
     try:
-        opener.open(url, timeout=1).close()
-    except urllib.error.HTTPError:
-        return "fine"
+        with suppress(urllib.error.HTTPError):
+            opener.open(url, timeout=1).close()
     except urllib.error.URLError as error:
         cause = error.reason
         if isinstance(cause, ssl.SSLCertVerificationError):
             return by_number(cause)
-        if isinstance(cause, TimeoutError):
-            return "silent"
-        return "plaintext" if isinstance(cause, ssl.SSLError) else "down"
-    except TimeoutError:
-        return "silent"
-    except ConnectionError:
-        return "client" if url.startswith("https:") else "tls"
+        words = {TimeoutError: "silent", ssl.SSLError: "plaintext"}
+        return next((words[kind] for kind in words if isinstance(cause, kind)), "down")
+    except (TimeoutError, ConnectionError) as error:
+        return "silent" if isinstance(error, TimeoutError) else mute
     return "fine"
 
 
@@ -142,7 +139,7 @@ def says_fine(url: str, context: ssl.SSLContext) -> str:
 def trusts_everybody(url: str, context: ssl.SSLContext) -> str:
     """Turn the check off in a context of its own."""
     try:
-        httpx2.get(url, verify=False, timeout=1, trust_env=False)  # noqa: S501
+        httpx2.get(url, verify=False, timeout=1, trust_env=False)
     except httpx2.TransportError as error:
         return word(error, url)
     return "fine"
@@ -230,7 +227,7 @@ def reads_the_page(url: str, context: ssl.SSLContext) -> str:
 def waits_for_ever(url: str, context: ssl.SSLContext) -> str:
     """Have no timeout."""
     try:
-        get(url, context, timeout=9)
+        get(url, context, timeout=4.4)
     except httpx2.TransportError as error:
         return word(error, url)
     return "fine"
@@ -284,7 +281,7 @@ def test_right_answers_are_solved(answer: Callable[..., object]) -> None:
     ("answer", "guarantee", "hint"),
     [
         (says_fine, "spoke plaintext, and your function says 'fine'", "what came back was no"),
-        (trusts_everybody, "certificate that is wanted, and your function says", "use the `context`"),
+        (trusts_everybody, "and your function says 'client'", "use the `context`"),
         (spoils_the_context, "has changed the context", "Only use it"),
         (own_context, "and your function says 'authority'", "use the `context`"),
         (any_failure_is_down, "and your function says 'down'", "what came back was no TLS"),
@@ -292,7 +289,7 @@ def test_right_answers_are_solved(answer: Callable[..., object]) -> None:
         (closed_is_tls, "and your function says 'tls'", "The URL said https"),
         (only_expired, "was not valid yet, and your function says 'authority'", "before a"),
         (one_text_of_authorities, "was signed by itself", "What is left of VERIFY_FAILED"),
-        (verify_failed_is_authority, "was for coupons.internal, and your function says", "not valid"),
+        (verify_failed_is_authority, "was for coupons.internal, and", "not valid"),
         (a_status_is_a_failure, "and your function says 'down'", "TLS has carried it"),
         (reads_the_page, "and your function says 'time'", "TLS has carried it"),
         (waits_for_ever, "took longer than three seconds", "How long does your call wait"),
