@@ -73,10 +73,10 @@ def reason(error: grpc.RpcError | None) -> Reason | None:
 def reloading(read: Callable[[], Pair], *, clients: bytes | None = None) -> grpc.ServerCredentials:
     """Return a server's credentials whose certificate can be renewed while it serves.
 
-    gRPC calls `read` for each new connection, on a thread of its own; connections that are open
-    stay. If `read` raises, that is logged and the certificate before is used on. So it is, without
-    a word, if key and certificate are no pair, as between the writes of two files: look at the
-    expiry from outside (`ssl.get_server_certificate`).
+    gRPC calls `read` for each new connection, on a thread of its own, so keep it short; connections
+    that are open stay. If `read` raises, that is logged and the certificate before is used on. So
+    it is, without a word, if key and certificate are no pair, as between the writes of two files:
+    look at the expiry from outside (`ssl.get_server_certificate`).
 
     Args:
         read: returns the private key and the chain of certificates, both in PEM.
