@@ -44,10 +44,11 @@ def word(error: Exception, url: str) -> str:
         "not valid for": "name",
         "VERIFY_FAILED": "authority",
         "SSL": "plaintext",
-        "disconnected": "client" if url.startswith("https:") else "tls",
     }
     if isinstance(error, httpx2.TimeoutException):
         return "silent"
+    if not isinstance(error, httpx2.ConnectError):
+        return "client" if url.startswith("https:") else "tls"
     return next((words[each] for each in words if each in str(error)), "down")
 
 
