@@ -20,6 +20,7 @@ from labsvc.kernel import NoProxy, StopButton
 from labsvc.loop import Loop
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -110,15 +111,22 @@ class Lab:
         )
         return self._host(name, service)
 
-    def serve_http(self, app: Any, name: str = "http") -> HttpService:
+    def serve_http(
+        self, app: Any, name: str = "http", *, tls: ssl.SSLContext | None = None
+    ) -> HttpService:
         """Serve an ASGI app, such as FastAPI().
+
+        Args:
+            app: the app.
+            name: the name to serve under.
+            tls: a context for servers (`ssl.PROTOCOL_TLS_SERVER`), for HTTPS.
 
         Raises:
             TypeError: `app` is no ASGI app.
             LabError: the app's own start-up (lifespan) failed.
 
         """
-        return self._host(name, HttpService(self.loop, name, app))
+        return self._host(name, HttpService(self.loop, name, app, tls=tls))
 
     def serve_queue(
         self, name: str = "queue", *, embedded: bool = False

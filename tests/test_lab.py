@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -364,6 +365,31 @@ def test_tls(lab: Lab) -> None:
             health_pb2_grpc.HealthStub(channel).Check(Ask(), timeout=20)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert call(service) == "UNAVAILABLE"
+
+
+def test_credentials_that_are_no_pair_are_told(lab: Lab) -> None:
+    """The key of one certificate with the chain of another is not blamed on the port."""
+    one, other = (trustme.CA().issue_cert("127.0.0.1") for _ in range(2))
+    pair = one.private_key_pem.bytes(), other.cert_chain_pems[0].bytes()
+    with pytest.raises(LabError, match="does not take these credentials"):
+        lab.serve_grpc(AioServicer(), credentials=grpc.ssl_server_credentials([pair]))
+
+
+def test_https(lab: Lab) -> None:
+    """An app is served over TLS with a context, and over nothing else on that port."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    web = lab.serve_http(make_app(), tls=context)
+    assert web.url == f"https://{web.target}"
+    trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    for _ in range(2):
+        url = f"https://{web.target}/hello"
+        with urllib.request.urlopen(url, context=trusting, timeout=20) as answer:
+            assert answer.status == 200
+        web.stop()
+        web.start()
+    with pytest.raises(OSError, match=r"(?i)closed|reset|refused"):
+        urllib.request.urlopen(f"http://{web.target}/hello", timeout=20)
 
 
 def test_two_services_never_share_a_port(lab: Lab) -> None:

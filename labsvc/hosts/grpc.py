@@ -153,6 +153,11 @@ class GrpcService(LoopService):
             if port:
                 raise self._port_in_use() from error
             msg = "gRPC could not listen on 127.0.0.1; run `labsvc doctor` to find out why"
+            if self._credentials is not None:
+                msg = (
+                    "gRPC does not take these credentials; private key and certificate must be"
+                    " a pair, both in PEM, and the key comes first"
+                )
             raise LabError(msg) from error
         return taken
 

@@ -19,6 +19,7 @@ from labsvc.hosts.service import LoopService
 from labsvc.ports import HOST
 
 if TYPE_CHECKING:
+    import ssl
     from collections import deque
     from collections.abc import Awaitable, Callable, MutableMapping
 
@@ -42,16 +43,19 @@ class HttpStats:
 class HttpService(LoopService):
     """An ASGI app that answers; `Lab.serve_http` makes one."""
 
-    def __init__(self, loop: Loop, name: str, app: Any, port: int = 0) -> None:
+    def __init__(
+        self, loop: Loop, name: str, app: Any, *, tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         super().__init__(loop, name, port)
+        self._tls = tls
         self._app = _Counted(_asgi(app), self.log)
         self._server: uvicorn.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        """The address as "http://127.0.0.1:port"."""
-        return f"http://{self.target}"
+        """The address as "http://127.0.0.1:port", with TLS as "https://127.0.0.1:port"."""
+        return f"{'https' if self._tls else 'http'}://{self.target}"
 
     @property
     def stats(self) -> HttpStats:
@@ -65,6 +69,7 @@ class HttpService(LoopService):
         )
         server = uvicorn.Server(config)
         config.load()
+        config.ssl = self._tls  # uvicorn itself takes the names of files
         server.lifespan = config.lifespan_class(config)
         try:
             await server.startup(sockets=[sock])

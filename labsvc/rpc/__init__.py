@@ -20,6 +20,9 @@ Servers under load
     drain          stop a server without failing a call
     observe        count what a server answered
 
+Who talks to whom
+    tls            why TLS failed, certificates renewed while calls run, the caller's name
+
 Contracts
     contract       a contract from its text, without a file
     breaking       what a change of a contract breaks
@@ -52,4 +55,5 @@ __all__ = [
     "retry",
     "retry_budget",
     "stream",
+    "tls",
 ]

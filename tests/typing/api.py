@@ -56,6 +56,7 @@ from labsvc.rpc import (
     retry,
     retry_budget,
     stream,
+    tls,
 )
 from labsvc.shop.api import create_app
 from labsvc.shop.events import aio_place_order, aio_serve_orders
@@ -386,6 +387,15 @@ def draining(server: grpc.Server, state: health.HealthServicer) -> None:
 async def aio_draining(server: grpc.aio.Server, state: health.aio.HealthServicer) -> None:
     """Leave in good order, on a loop."""
     await drain.aio_drain(server, state, notice=0.5, grace=5)
+
+
+def encrypting(
+    pair: tuple[bytes, bytes], error: grpc.RpcError, context: grpc.ServicerContext
+) -> None:
+    """Renew a certificate, read a failure, and know who calls."""
+    assert_type(tls.reloading(lambda: pair, clients=b"PEM"), grpc.ServerCredentials)
+    assert_type(tls.reason(error), tls.Reason | None)
+    assert_type(tls.peer_names(context), tuple[str, ...])
 
 
 async def delivering(channel: AbstractChannel, db: sqlite3.Connection) -> None:
