@@ -11,6 +11,7 @@ import concurrent.futures
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -226,7 +227,8 @@ class _MovingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             call = this()
             pool.give_back(backend, None if call is None else call._calls[attempt - 1].code())  # noqa: SLF001
             if call is None or not call._moved(attempt):  # noqa: SLF001
-                end.set_result(None)
+                with suppress(concurrent.futures.InvalidStateError):  # dropped while it moved
+                    end.set_result(None)
 
         if not self._calls[-1].add_callback(ended):
             ended()

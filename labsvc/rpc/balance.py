@@ -10,9 +10,10 @@ a watch on etcd (labsvc.discovery), and keeps one channel for each. Claims C41, 
 
 Which backend: one that is connected, in turn, or the one with the fewest calls under way. A new one
 is dialled in the background, and so is one that answered UNAVAILABLE; until it answers it gets no
-calls. Only if none is left, a call goes to any and waits for its connection. Health is the
-channel's matter: with round_robin and a healthCheckConfig in its service config, a backend that is
-not serving counts as not connected.
+calls. Only if none is left, a call goes to any and waits for its connection. To dial is to ask
+grpc.health.v1.Health/Check; any answer but UNAVAILABLE will do, also that there is no such method.
+Health itself is the channel's matter: with round_robin and a healthCheckConfig in its service
+config, a backend that is not serving counts as not connected.
 
 Another backend is tried only after what is definite: the call has never left this process
 (`labsvc.rpc.errors.never_sent`). A call that was sent may have had its effect. Whether to make it
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Policy = Literal["round_robin", "least_loaded"]
 
 _PROBE = "/grpc.health.v1.Health/Check"
-_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_PAUSE = 0.5  # seconds before the next, when something on the way answers UNAVAILABLE
 
 
 class NoBackendError(grpc.RpcError):
@@ -136,6 +137,8 @@ class Balancer(grpc.Channel):
     def take(self, tried: Collection[_Backend] = ()) -> _Backend | None:
         """Choose a backend for a call, or None if all were tried. `give_back` it when it ends."""
         with self._lock:
+            if self._closed and tried:
+                return None
             self._check_open()
             if not self._backends and not tried:
                 msg = "no backend is known: update() has named none"
@@ -214,12 +217,14 @@ class Balancer(grpc.Channel):
         """Connect in the background: ask something harmless that waits, and see that it answers."""
 
         def answered(probe: grpc.Call) -> None:
-            if probe.code() not in _SILENT:
+            if probe.code() is grpc.StatusCode.UNAVAILABLE:
+                later = threading.Timer(_PAUSE, self._dial, [backend])
+                later.daemon = True
+                later.start()
+            elif probe.code() is not grpc.StatusCode.CANCELLED:  # as it is by close()
                 with self._lock:
                     backend.connected = True
                     self._sort()
-            elif probe.code() is grpc.StatusCode.UNAVAILABLE:  # lost again
-                self._dial(backend)
 
         try:
             probe = backend.callable(("unary_unary", _PROBE, None, None, False))

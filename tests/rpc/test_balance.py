@@ -59,8 +59,21 @@ class Backend:
         }
         handlers = grpc.method_handlers_generic_handler("t.T", kinds)
         self.server.add_generic_rpc_handlers((handlers,))
+        self.probes = 0
+        self.sick = False
+        if name == b"a":  # the others have no health service
+            check: dict[str, Any] = {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
+            health = grpc.method_handlers_generic_handler("grpc.health.v1.Health", check)
+            self.server.add_generic_rpc_handlers((health,))
         self.address = f"{HOST}:{self.server.add_insecure_port(f'{HOST}:{port}')}"
         self.server.start()
+
+    def check(self, request: bytes, context: Any) -> bytes:
+        """Answer the balancer's probe."""
+        self.probes += 1
+        if self.sick:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "no upstream")
+        return b""
 
     def enter(self) -> None:
         """Count, and wait for the gate."""
@@ -411,6 +424,20 @@ def test_a_closed_balancer_refuses(served: Served) -> None:
     with pytest.raises(ValueError, match="closed"):
         balancer.update([])
     assert served.opened[0][1].closed == 1
+
+
+def test_a_probe_that_is_refused_is_not_made_again_at_once(served: Served) -> None:
+    """Something on the way that says UNAVAILABLE is asked twice a second, and used in the end."""
+    served.a.sick = True
+    with Balancer(served.open) as balancer:
+        started = time.monotonic()
+        balancer.update([served.a.address])
+        until(lambda: served.a.probes == 3)
+        assert time.monotonic() - started > 0.9
+        assert balancer.connected == []
+        served.a.sick = False
+        until(lambda: balancer.connected)
+        assert names(balancer, 1) == [b"a"]
 
 
 def test_another_policy_is_refused() -> None:
