@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from labsvc.ports import HOST
+from labsvc.rpc._moving import _Requests
 from labsvc.rpc.balance import Balancer, NoBackendError
 from labsvc.rpc.errors import never_sent
 from tests.patience import patience
@@ -372,7 +373,7 @@ def test_an_address_that_returns_before_its_last_call_has_ended_keeps_its_channe
 def test_a_dropped_stream_is_cancelled_and_gives_its_backend_back(served: Served) -> None:
     """A dropped stream is cancelled and gives its backend back."""
     balancer = served.balancer(served.a)
-    stream = balancer.unary_stream("/t.T/Down")(b"x" * 10**6, timeout=TIMEOUT)
+    stream = balancer.unary_stream("/t.T/Down")(b"x" * 10**6, timeout=3600)
     assert next(stream) == b"a"
     balancer.update([])
     del stream
@@ -561,6 +562,18 @@ def test_a_stream_that_never_was_sent_moves_with_its_requests(served: Served) ->
         for _ in range(4):
             up = balancer.stream_unary("/t.T/Up")
             assert up(iter([b"1", b"2", b"3"]), timeout=TIMEOUT) == b"b:123"
+
+
+def test_requests_can_be_had_again_until_too_many_were_taken() -> None:
+    """A second call gets what the first one took, up to ten requests."""
+    requests = _Requests(iter(range(20)))
+    first = requests.replay()
+    assert [next(first), next(first)] == [0, 1]
+    second = requests.replay()
+    assert [next(second) for _ in range(10)] == list(range(10))
+    assert not requests.lost
+    assert list(second) == list(range(10, 20))
+    assert requests.lost
 
 
 def test_requests_that_come_later_reach_the_backend_that_answers(served: Served) -> None:
