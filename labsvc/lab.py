@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from labsvc.child import TempFolder
 from labsvc.errors import LabError
 from labsvc.hosts import etcd, objects, queue
+from labsvc.hosts.dns import DnsService
 from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService
 from labsvc.hosts.proxy import Proxy
@@ -21,7 +22,7 @@ from labsvc.loop import Loop
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import grpc
@@ -173,6 +174,22 @@ class Lab:
         if endpoint:
             return self._host(name, objects.ExternalObjects(name, endpoint))
         return self._host(name, objects.ObjectsService(name, self._new_folder()))
+
+    def serve_dns(
+        self, records: Mapping[str, Sequence[str]], name: str = "dns", *, ttl: int = 1
+    ) -> DnsService:
+        """Serve DNS for the names of `records`, each with its IPv4 addresses, over UDP.
+
+        Args:
+            records: such as {"users.test": ["127.0.0.1"]}; change `.records` while it runs.
+            name: the name to serve under.
+            ttl: seconds that a client may keep an answer.
+
+        Raises:
+            ValueError: an address is no IPv4 address.
+
+        """
+        return self._host(name, DnsService(self.loop, name, records, ttl))
 
     def proxy(self, upstream: object, name: str = "proxy") -> Proxy:
         """Put a TCP middlebox before a service.

@@ -30,6 +30,7 @@ from jupyter_client.manager import start_new_kernel
 
 from labsvc import Lab, closed_loop, compare
 from labsvc.rpc import chain
+from labsvc.rpc.balance import Balancer
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
 from tests.bench import queue_rows
 from tests.bench.bench_row import Row
@@ -205,6 +206,19 @@ def http_caller(url: str) -> Callable[[], object]:
     """Return a function that makes one request over a kept client."""
     client = httpx2.Client(base_url=url, trust_env=False)
     return lambda: client.get("/user")
+
+
+def balanced_grpc() -> Iterator[Row]:
+    """Put a balancer over one backend beside a channel to it."""
+    with Lab() as lab, Balancer(grpc.insecure_channel) as balancer:
+        server, bare = lab.loop.run(aio_echo())
+        balancer.update([bare])
+        get_user = user_pb2_grpc.UserServiceStub(balancer).GetUser
+        request = user_pb2.GetUserRequest(user_id="u-1")
+        variants = {"lab": lambda: get_user(request, timeout=5), "bare": grpc_caller(bare)}
+        measured = compare(variants, calls=2 * CALLS, rounds=60)
+        lab.loop.run(server.stop(None))
+    yield ratio_row("unary call, balancer over a bare stub", measured, 1.1)
 
 
 def unary_http() -> Iterator[Row]:
@@ -386,6 +400,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     unary_grpc,
     chain_aio,
     chain_threads,
+    balanced_grpc,
     unary_http,
     measuring,
     proxy_latency,
