@@ -19,6 +19,7 @@ Servers under load
     stream         a stream at its reader's pace; handlers that end with their call
     drain          stop a server without failing a call
     observe        count what a server answered
+    balance        one channel over many backends that come and go
 
 Contracts
     contract       a contract from its text, without a file
@@ -27,7 +28,8 @@ Contracts
 `chain` puts the interceptors of this package in their order. Each is made by a function named for
 its side: `server` for grpc.server, `aio_server` for grpc.aio, `client` and `aio_client` likewise.
 Behind them stand `_guard` (around a handler), `_server` and `_client` (interceptors),
-`_call_context` (what `context` carries) and `_complaints` (what is wrong with a service config).
+`_call_context` (what `context` carries), `_complaints` (what is wrong with a service config) and
+`_moving` (calls that `balance` takes to another backend).
 
 The package knows nothing of the lab and the shop: it imports gRPC, protobuf and OpenTelemetry.
 """
@@ -35,6 +37,7 @@ The package knows nothing of the lab and the shop: it imports gRPC, protobuf and
 from __future__ import annotations
 
 __all__ = [
+    "balance",
     "breaker",
     "breaking",
     "chain",

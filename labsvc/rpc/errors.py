@@ -10,7 +10,9 @@ Claim C05; notebook 25 shows the use.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -45,6 +47,29 @@ keeps to the meaning of google.rpc.Code is its own promise.
 # that is not ASCII takes three.
 _MAX_TEXT = 300  # characters
 _MAX_DETAILS = 2500  # bytes
+
+_NOT_CONNECTED = re.compile(
+    r"(?:failed to connect to all addresses|connections to all backends failing); last error: "
+    r"(?:[A-Z_]+: )?(?:ipv[46]:)?(?P<rest>.*)",
+    re.DOTALL,
+)
+
+
+def never_sent(error: Any, address: str) -> bool:
+    """Whether a call over a channel to `address` failed before its request left this process.
+
+    Such an UNAVAILABLE is definite. There was no connection, or the server had closed it for new
+    calls (GOAWAY), and the C core could make no other. It says so in words only, and a handler can
+    say the same words: of its own call to the next service, after its own effect. So the words
+    must name `address`, "host:port" with a numeric host. What they say in another version of
+    grpcio counts as sent (made for 1.85; the tests hold the words).
+
+    With a retryPolicy the words are about the last try, and an earlier one may have been sent.
+    """
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    said = _NOT_CONNECTED.match(error.details() or "")
+    return said is not None and said["rest"].startswith(f"{quote(address, safe=':/')}: ")
 
 
 class StatusError(Exception):
