@@ -15,8 +15,12 @@ closes the watches of all others, whose loops then end without an error, and a w
 cancels for another reason than a compaction waits for ever.
 """
 
+import logging
+
 from labsvc.discovery.cluster import Cluster, endpoints
 from labsvc.discovery.registration import Registration
 from labsvc.discovery.watch import Watch
 
 __all__ = ["Cluster", "Registration", "Watch", "endpoints"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet where nobody set logging up

@@ -60,6 +60,11 @@ class Registration:
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name=f"keeps {key}", daemon=True)
 
+    def start(self) -> Self:
+        """Begin, as a `with` block does; once only."""
+        self._keeper.start()
+        return self
+
     def wait(self, timeout: float) -> bool:
         """Wait until the key is in etcd for the first time; return whether it is."""
         return self._registered.wait(timeout)
@@ -71,8 +76,7 @@ class Registration:
             self._keeper.join()
 
     def __enter__(self) -> Self:
-        self._keeper.start()
-        return self
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()

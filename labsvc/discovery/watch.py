@@ -74,6 +74,11 @@ class Watch:
         """The addresses that were handed on last."""
         return sorted(self._used)
 
+    def start(self) -> Self:
+        """Begin, as a `with` block does; once only."""
+        self._thread.start()
+        return self
+
     def wait(self, timeout: float) -> bool:
         """Wait until there is a member to use; return whether there is."""
         return self._used_first.wait(timeout)
@@ -87,8 +92,7 @@ class Watch:
             self._thread.join()
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -20,6 +20,7 @@ prices, leaving, third_party       30, what an answer leaves behind, and a party
 http_contracts, address_book       31, and its stage: addresses that others change too
 come_back, busy_shop               32, and its stage: a shop that sends its customers away
 readiness, health_stage            33, and its stage: services and their health
+registration, registry             42, and its stage: etcd, and what is in it
 queues, prefetch                   50
 delivery, dead_letters, outbox     51
 ending                             how a learner's function ends a handler on threads
