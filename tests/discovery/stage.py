@@ -35,6 +35,7 @@ class Stage:
         service = lab.serve_etcd(nodes=3, embedded=True)
         assert isinstance(service, EtcdService)
         self.etcd = service
+        self.lab = lab
         self.doors = [lab.proxy(each, name=f"door {each}") for each in service.targets]
         self.endpoints = [door.target for door in self.doors]
         self.prefix = "/services/order/"

@@ -111,6 +111,16 @@ def test_the_end_does_not_wait_for_etcd(stage: Stage, etcd: Cluster) -> None:
     assert time.monotonic() - began < patience(10)
 
 
+def test_a_question_goes_on_to_the_next_node(stage: Stage, etcd: Cluster) -> None:
+    """One question is enough, although the node in use is gone."""
+    node, door = etcd.node, stage.door(etcd)
+    door.set(refuse=True)
+    door.cut()
+    grant = etcdrpc.LeaseGrantRequest(TTL=FAR)
+    assert etcd.ask(lambda node, how: node.lease.LeaseGrant(grant, **how)).ID
+    assert etcd.node is not node
+
+
 def test_a_refusal_is_not_asked_again(stage: Stage, etcd: Cluster) -> None:
     """What a node refuses it refuses for all: the next one is not asked, and stays unused."""
     node = etcd.node

@@ -126,6 +126,18 @@ def test_the_leader_dies(stage: Stage, etcd: Cluster) -> None:
         heard.until_last("a:1", "b:1")
 
 
+def test_a_node_without_a_leader_is_left(stage: Stage, etcd: Cluster) -> None:
+    """It answers, and hears of nothing: the others may be well without it."""
+    stage.put("a:1")
+    with watched(stage, etcd) as heard:
+        heard.until_last("a:1")
+        node = etcd.node
+        for place in range(len(stage.doors)):
+            if stage.doors[place] is not stage.door(etcd):
+                stage.kill(place)
+        until(lambda: etcd.node is not node, timeout=patience(20))
+
+
 def test_members_have_time_to_come_back(stage: Stage, etcd: Cluster) -> None:
     """After a break absence is not believed: leases have expired, and are about to be renewed."""
     stage.put("a:1")

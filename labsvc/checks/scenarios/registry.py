@@ -30,6 +30,7 @@ class Registry:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._service = sandbox.serve_etcd(embedded=True)
+        self.ttl = random.randrange(60, 200)
 
     def service(self, room: Sandbox) -> Any:
         """Return the etcd to use in a case."""
@@ -45,7 +46,7 @@ class Stage:
         self._door = run.door(service).target
         self._own = room.enter(closing(_client(service.target)))
         self._values: dict[str, str] = {}
-        self._ttl = random.randrange(60, 200)
+        self._ttl = registry.ttl
 
     def new_key(self) -> str:
         """Return a key that nobody has used, for a service that is to be registered."""
