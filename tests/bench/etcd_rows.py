@@ -29,7 +29,8 @@ TRIES = 9
 KEEPER = """
 import sys
 from labsvc.discovery import Cluster, Registration
-with Cluster([sys.argv[1]]) as etcd, Registration(etcd, sys.argv[2], ttl=int(sys.argv[3])) as member:
+_, target, key, ttl = sys.argv
+with Cluster([target]) as etcd, Registration(etcd, key, ttl=int(ttl)) as member:
     print(member.wait(10), flush=True)
     sys.stdin.read()
 """

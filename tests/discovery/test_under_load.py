@@ -14,7 +14,8 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 import grpc
 import pytest
@@ -38,6 +39,8 @@ AWAY = 2.0  # seconds
 TTL = 2  # so that leases end while all nodes are away
 CALLERS = 4
 DEADLINE = 10
+FAULTS = ("leader killed", "cut off", "all away")
+DICE = random.SystemRandom()
 REQUEST = user_pb2.GetUserRequest(user_id="u-1")
 
 
@@ -59,7 +62,7 @@ class Load:
                 told = f"{error.code().name} {error.details()}"
             self.told[told] += 1
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -88,7 +91,7 @@ class Members:
         """Take one out of the list, or leave it to its lease if etcd is away."""
         self._open.pop(service.target).close()
 
-    def __enter__(self) -> Members:
+    def __enter__(self) -> Self:
         for service in self._services:
             self.enter(service)
         return self
@@ -102,10 +105,16 @@ def strike(stage: Stage, fault: str) -> None:
     """Let one fault happen for a while."""
     if fault == "leader killed":
         stage.kill(stage.leader())
-    for door in {"all away": stage.doors, "cut off": [random.choice(stage.doors)]}.get(fault, []):
+    doors = {"cut off": [DICE.choice(stage.doors)], "all away": stage.doors}
+    for door in doors.get(fault, []):
         door.set(blackhole=True)
     time.sleep(AWAY)
     stage.mend()
+
+
+def is_out(watch: Watch, address: str) -> bool:
+    """Say whether an address is used no more."""
+    return address not in watch.used
 
 
 @pytest.fixture
@@ -121,9 +130,7 @@ def services(stage: Stage) -> Iterator[list[GrpcService]]:
 @pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_no_call_fails_because_of_etcd(stage: Stage, services: list[GrpcService]) -> None:
     """Whatever happens to etcd, callers reach the backends that live."""
-    faults = ["leader killed", "cut off", "all away", *random.choices(
-        ["leader killed", "cut off", "all away"], k=max(0, ROUNDS - 3)
-    )]  # fmt: skip
+    faults = [*FAULTS, *DICE.choices(FAULTS, k=ROUNDS)][:ROUNDS]
     with (
         Cluster(stage.endpoints) as etcd,
         Balancer(grpc.insecure_channel, "least_loaded") as balancer,
@@ -132,10 +139,10 @@ def test_no_call_fails_because_of_etcd(stage: Stage, services: list[GrpcService]
     ):
         until(lambda: len(balancer.connected) == len(services), timeout=patience(20))
         with Load(balancer) as load:
-            for fault, service in zip(faults[:ROUNDS], itertools.cycle(services), strict=False):
+            for fault, service in zip(faults, itertools.cycle(services), strict=False):
                 strike(stage, fault)
                 members.leave(service)
-                until(lambda gone=service.target: gone not in watch.used, timeout=patience(30))
+                until(partial(is_out, watch, service.target), timeout=patience(30))
                 service.stop(grace=patience(5))
                 service.start()
                 members.enter(service)
