@@ -111,8 +111,7 @@ class Registration:
     def _refresh(self, node: Node, settings: dict[str, Any]) -> int:
         """Return the seconds that the lease has now, 0 if there is no such lease."""
         ask = iter([etcdrpc.LeaseKeepAliveRequest(ID=self._lease)])
-        left: int = next(node.lease.LeaseKeepAlive(ask, **settings)).TTL
-        return left
+        return max((each.TTL for each in node.lease.LeaseKeepAlive(ask, **settings)), default=0)
 
     def _revoke(self, node: Node, settings: dict[str, Any]) -> None:
         if self._lease:

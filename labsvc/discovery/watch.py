@@ -103,10 +103,12 @@ class Watch:
                 if not self._revision:
                     self._list()
                 self._follow(self._etcd.node)
+                if not self._revision:
+                    continue
             except grpc.RpcError as error:
                 log.info("%s is not watched for a moment: %s", self._prefix, error.details())
-                self._broken = True
-                self._stopping.wait(AGAIN)
+            self._broken = True
+            self._stopping.wait(AGAIN)
 
     def _list(self) -> None:
         ask = etcdrpc.RangeRequest(key=self._prefix, range_end=self._end, keys_only=True)
@@ -116,10 +118,12 @@ class Watch:
         self._hand_on()
 
     def _follow(self, node: Node) -> None:
-        """Take in what one stream tells; return when its revision is gone, leave a node that fails.
+        """Take in what one stream tells, and leave the node at its end.
+
+        A compaction ends it too: then there is no revision to go on from.
 
         Raises:
-            grpc.RpcError: the stream has ended.
+            grpc.RpcError: why the stream has ended.
 
         """
         heard = _Heard()
@@ -137,6 +141,7 @@ class Watch:
                 self._hand_on()
                 if answer.canceled:
                     self._call.cancel()  # the next answer is the error
+            self._etcd.leave(node)
         except grpc.RpcError:
             self._etcd.leave(node)
             raise

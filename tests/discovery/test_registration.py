@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -12,6 +12,7 @@ from labsvc.discovery import Cluster, Registration
 from tests.patience import patience
 
 if TYPE_CHECKING:
+    from labsvc.discovery.cluster import Node
     from tests.discovery.stage import Stage
 
 TTL = 2
@@ -122,13 +123,18 @@ def test_a_question_goes_on_to_the_next_node(stage: Stage, etcd: Cluster) -> Non
 
 
 def test_a_refusal_is_not_asked_again(stage: Stage, etcd: Cluster) -> None:
-    """What a node refuses it refuses for all: the next one is not asked, and stays unused."""
-    node = etcd.node
+    """What a node refuses it refuses for all: no other is asked."""
+    asked = []
     revoke = etcdrpc.LeaseRevokeRequest(ID=4711)
+
+    def ask(node: Node, how: dict[str, Any]) -> None:
+        asked.append(node)
+        node.lease.LeaseRevoke(revoke, **how)
+
     with pytest.raises(grpc.RpcError) as refused:
-        etcd.ask(lambda node, how: node.lease.LeaseRevoke(revoke, **how))
+        etcd.ask(ask)
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-    assert etcd.node is node
+    assert asked == [etcd.node]
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 1.5])
