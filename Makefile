@@ -17,7 +17,7 @@ PYTHON := python3
 endif
 
 .PHONY: help lab test lint unit engines notebooks twice solved mutants soak browser build protos bench crash
-.PHONY: platforms random-mutants clean venv dev
+.PHONY: away platforms random-mutants clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,9 @@ bench: dev ## measure what the package costs, against the bare libraries (ARGS= 
 
 crash: dev ## kill the broker 200 times under load, and look for what it lost
 	CRASH_ROUNDS=200 $(PY) -m pytest -q tests/amqp/test_crash.py
+
+away: dev ## strike etcd 50 times under load, and look for calls that failed because of it
+	FAULT_ROUNDS=50 $(PY) -m pytest -q --timeout 900 tests/discovery/test_under_load.py
 
 random-mutants: dev ## put COUNT=60 faults into PACKAGE=rpc at random places: do the tests notice?
 	$(PY) -m tests.mutations.random_mutants $(PACKAGE) --count $(or $(COUNT),60) \

@@ -144,18 +144,19 @@ class Lab:
         return self._host(name, queue.QueueService(self.loop, name, self._amqp_password, folder))
 
     def serve_etcd(
-        self, name: str = "etcd", nodes: int = 1
+        self, name: str = "etcd", nodes: int = 1, *, embedded: bool = False
     ) -> etcd.EtcdService | etcd.ExternalEtcd:
         """Serve etcd, as one node or as a cluster of 3.
 
-        With ETCD_ENDPOINTS set nothing is started, and `.target` is the first of those.
+        With ETCD_ENDPOINTS set nothing is started, and `.target` is the first of those;
+        `embedded=True` starts nodes of the lab's own all the same, to be killed.
 
         Raises:
             EngineError: no etcd is installed, or it did not get ready.
 
         """
         endpoints = os.environ.get(etcd.VARIABLE)
-        if endpoints:
+        if endpoints and not embedded:
             return self._host(name, etcd.ExternalEtcd(name, endpoints))
         return self._host(name, etcd.EtcdService(name, self._new_folder(), nodes))
 

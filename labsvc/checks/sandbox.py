@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from labsvc.hosts.etcd import EtcdService, ExternalEtcd
     from labsvc.hosts.grpc import GrpcService
     from labsvc.hosts.http import HttpService
     from labsvc.hosts.proxy import Proxy
@@ -67,6 +68,10 @@ class Sandbox:
     def serve_queue(self, name: str = "queue", **settings: Any) -> QueueService | ExternalQueue:
         """Run a broker until the check ends."""
         return self.lab.serve_queue(name=self._own(name), **settings)
+
+    def serve_etcd(self, name: str = "etcd", **settings: Any) -> EtcdService | ExternalEtcd:
+        """Run etcd until the check ends."""
+        return self.lab.serve_etcd(name=self._own(name), **settings)
 
     def proxy(self, upstream: Any, name: str = "proxy") -> Proxy:
         """Put a proxy in front of a service, for faults and counts."""

@@ -32,7 +32,7 @@ from labsvc import Lab, closed_loop, compare
 from labsvc.rpc import chain
 from labsvc.rpc.balance import Balancer
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
-from tests.bench import queue_rows
+from tests.bench import etcd_rows, queue_rows
 from tests.bench.bench_row import Row
 
 if TYPE_CHECKING:
@@ -406,6 +406,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     proxy_latency,
     proxy_throughput,
     *queue_rows.PARTS,
+    *etcd_rows.PARTS,
     kernel_memory,
     notebooks,
     whole_test_run,

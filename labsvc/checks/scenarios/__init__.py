@@ -23,6 +23,7 @@ come_back, busy_shop               32, and its stage: a shop that sends its cust
 readiness, health_stage            33, and its stage: services and their health
 tls_diagnosis, tls_stage           40, and its stage: servers with one thing wrong with their TLS
 same_backend                       41
+registration, registry             42, and its stage: etcd, and what is in it
 queues, prefetch                   50
 delivery, dead_letters, outbox     51
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
