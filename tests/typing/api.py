@@ -39,6 +39,7 @@ from labsvc.hosts.http import HttpService, HttpStats
 from labsvc.hosts.proxy import Proxy
 from labsvc.proxy import Middlebox, ProxyStats
 from labsvc.rpc import (
+    balance,
     breaker,
     breaking,
     chain,
@@ -304,6 +305,15 @@ def calling(channel: grpc.Channel) -> None:
         assert_type(error.code(), grpc.StatusCode)
     except grpc.RpcError as error:
         assert_type(errors.StatusError.of(error).definite, bool)
+    with balance.Balancer(grpc.insecure_channel, policy="least_loaded") as balancer:
+        balancer.update(["127.0.0.1:50051"])
+        assert_type(balancer.connected, list[str])
+        try:
+            user_pb2_grpc.UserServiceStub(balancer).GetUser(ASK, timeout=1)
+        except balance.NoBackendError as error:
+            assert_type(error.code(), grpc.StatusCode)
+        except grpc.RpcError as error:
+            assert_type(errors.never_sent(error, "127.0.0.1:50051"), bool)
     budget = retry_budget.RetryBudget(ratio=0.1, reserve=5)
     budget.earn()
     assert_type(budget.spend(), bool)
