@@ -42,7 +42,7 @@ lint: dev ## style, format, types and the direction of imports
 unit: dev ## the tests of the package
 	$(PY) -m pytest -q -n 6 --dist worksteal --ignore=tests/browser --ignore=tests/engines
 
-engines: dev ## our broker and a real RabbitMQ, held to one behaviour suite
+engines: dev ## our broker and a real RabbitMQ held to one behaviour suite; calls through an nginx
 	$(PY) -m pytest -q -n 4 --dist worksteal tests/engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
