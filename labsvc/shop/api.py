@@ -91,18 +91,18 @@ def create_app(orders: Orders) -> FastAPI:
         return _json(_order_body(order), 201, {"location": f"/v1/orders/{order.order_id}"})
 
     @app.get("/v1/orders/{order_id}", response_model=OrderBody)
-    async def get_order(order_id: str) -> Response:
+    async def get_order(order_id: Id) -> Response:
         """Return one order."""
         return _json(_order_body(await orders.get(order_id)))
 
     @app.get("/v1/users/{user_id}", response_model=UserBody)
-    async def get_user(user_id: str) -> Response:
+    async def get_user(user_id: Id) -> Response:
         """Return one user."""
         user = await orders.users.get(user_id)
         return _json(UserBody(user_id=user.user_id, name=user.name, email=user.email))
 
     @app.get("/v1/stock/{sku}", response_model=StockBody)
-    async def get_stock(sku: str) -> Response:
+    async def get_stock(sku: Id) -> Response:
         """Return how many pieces can be ordered."""
         return _json(StockBody(sku=sku, available=await orders.inventory.stock(sku)))
 

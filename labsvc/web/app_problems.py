@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from labsvc.web.problem import ProblemError, problem, problem_response
+from labsvc.web.problem import MEDIA_TYPE, ProblemError, problem, problem_response
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["InvalidField", "Problem", "answer_with_problems"]
 
 MOST_FIELDS = 20
+_ERRORS = ("4XX", "5XX")
+_OURS = "#/components/schemas/Problem"
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
@@ -64,12 +66,31 @@ def answer_with_problems(app: FastAPI) -> None:
     Call it before the routes are added: those that are there already keep what they said.
     """
     app.router.responses |= {
-        status: {"model": Problem, "description": "A problem"} for status in ("4XX", "5XX")
+        status: {"model": Problem, "description": "A problem"} for status in _ERRORS
     }
+    _say_media_type(app)
     app.add_exception_handler(ProblemError, _problem_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def _say_media_type(app: FastAPI) -> None:
+    """Name the problems' media type in the document: FastAPI writes that of the good answers."""
+    written = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = written()
+        for item in document["paths"].values():
+            for operation in item.values():
+                for status in _ERRORS:
+                    answer = operation["responses"].get(status, {})
+                    for content in [*answer.get("content", {}).values()]:
+                        if content.get("schema", {}).get("$ref") == _OURS:
+                            answer["content"] = {MEDIA_TYPE: content}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 async def _problem_error(_: Request, error: Any) -> Response:

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
     from starlette.types import Receive, Scope, Send
 
-JSON_LINES = "application/x-ndjson"
+_STREAM = {
+    "content-type": "application/x-ndjson",
+    "x-accel-buffering": "no",  # or nginx keeps the lines until its buffer is full
+}
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
@@ -152,7 +155,7 @@ class Gateway:
 
 async def _send_lines(call: Any, route: Route, send: Send) -> None:
     message = await call.read()  # an error before the first message is an ordinary answer
-    headers = {"content-type": JSON_LINES, **headers_of(await call.initial_metadata())}
+    headers = _STREAM | headers_of(await call.initial_metadata())
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
     try:

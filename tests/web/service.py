@@ -102,33 +102,41 @@ Thing: Any = GetMessageClass(SERVICE.methods_by_name["Get"].input_type)
 class Things:
     """Answers each call with its request, unless the id says something else.
 
-    `seen` are the metadata and the time left of the calls; `ended` counts those that were cancelled
-    while they waited.
+    `seen` are the metadata and the time left of the calls, `peers` where they came from; `ended`
+    counts those that were cancelled while they waited. "wait" does so after its initial metadata,
+    "silent" before it has said anything.
     """
 
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, str], float | None]] = []
+        self.peers: list[str] = []
         self.waiting = 0
         self.ended = 0
 
     async def unary(self, request: Any, context: Any) -> Any:
         """Give back."""
-        self.seen.append((dict(context.invocation_metadata()), context.time_remaining()))
-        await context.send_initial_metadata((("x-request-id", "r-1"), ("x-inner", "secret")))
+        self._note(context)
+        if request.id != "silent":
+            await context.send_initial_metadata((("x-request-id", "r-1"), ("x-inner", "secret")))
+        context.set_trailing_metadata((("x-last", "word"), ("last_word", "x")))
         await self._ends(request, context)
         return request
 
     async def stream(self, request: Any, context: Any) -> Any:
         """Give back as often as `small` says, then do what the id says."""
-        self.seen.append((dict(context.invocation_metadata()), context.time_remaining()))
+        self._note(context)
         for number in range(request.small):
             yield Thing(id=request.id, big=number)
         await self._ends(request, context)
 
+    def _note(self, context: Any) -> None:
+        self.seen.append((dict(context.invocation_metadata()), context.time_remaining()))
+        self.peers.append(context.peer())
+
     async def _ends(self, request: Any, context: Any) -> None:
         if request.id in grpc.StatusCode.__members__:
             await context.abort(grpc.StatusCode[request.id], "secret" if request.ready else "why")
-        if request.id == "wait":
+        if request.id in {"wait", "silent"}:
             self.waiting += 1
             try:
                 await asyncio.Event().wait()

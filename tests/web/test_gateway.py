@@ -260,6 +260,7 @@ def test_stream(faces: Faces) -> None:
     """Each message is a line."""
     answer = faces.client.get("/v1/things/x:watch?small=3")
     assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["x-accel-buffering"] == "no"  # nginx would hold the lines back
     lines = [json.loads(line)["result"]["big"] for line in answer.text.splitlines()]
     assert lines == ["0", "1", "2"]
 

@@ -160,11 +160,11 @@ def judged(
             f"{row.what}: what came back is not the last answer",
             "Return what `client.send` returned last, and make nothing up.",
         ),
-    ) or _paused(row, tries, LONGEST_PAUSE if alone else PATIENCE)
+    ) or _paused(row, tries, LONGEST_PAUSE if alone else None)
 
 
-def _paused(row: Row, tries: Sequence[Try], longest: float) -> Verdict | None:
-    """Return what is wrong with the pauses between tries."""
+def _paused(row: Row, tries: Sequence[Try], longest: float | None) -> Verdict | None:
+    """Return what is wrong with the pauses between tries; None is as long as it takes."""
     pairs = list(pairwise(tries))
     rest = [after.sent - (one.heard or one.sent) - one.asked for one, after in pairs]
     heard = [pause for pause, (one, _) in zip(rest, pairs, strict=True) if one.heard]
@@ -186,7 +186,7 @@ def _paused(row: Row, tries: Sequence[Try], longest: float) -> Verdict | None:
             "So do all others who were sent away. Add a random time, .05 seconds at least.",
         ),
         (
-            max(heard, default=0.0) > longest,
+            longest is not None and max(heard, default=0.0) > longest,
             f"{row.what} was sent again too late",
             "Each pause is .3 seconds at most, beyond what its own answer asked for.",
         ),

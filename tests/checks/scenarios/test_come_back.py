@@ -147,20 +147,14 @@ def with_(**habits: Any) -> Callable[..., Any]:
 
 
 def new_key_each_time(client: httpx2.Client, request: httpx2.Request) -> Any:
-    """Make each try another order."""
-    left = 3
-    while True:
-        left -= 1
+    """Make each try another order, and all else right."""
+
+    def another_key(asked: float) -> float:
         if KEY in request.headers:
             request.headers[KEY] = str(random.random())  # noqa: S311
-        try:
-            answer = tries(client, request, most=1)
-            if not left or not may_repeat(request) or answer.status_code not in (429, 503):
-                return answer
-        except httpx2.TransportError:
-            if not left or not may_repeat(request):
-                raise
-        time.sleep(random_pause())
+        return asked + random_pause()
+
+    return tries(client, request, pause=another_key)
 
 
 def answer_before_last(client: httpx2.Client, request: httpx2.Request) -> Any:
