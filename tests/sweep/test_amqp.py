@@ -17,6 +17,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from labsvc import Lab
 from labsvc.sweep import Database, Point, Run, Strike, Sweep, SweepError, sweep
 from labsvc.sweep.amqp_gate import PREFACE, AmqpGate
+from tests.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,14 +104,18 @@ def broken(found: Sweep) -> list[str]:
 
 def test_each_publish_and_each_confirm_is_a_point(lab: Lab, tmp_path: Path) -> None:
     """Without a child the connection breaks at each of four points."""
-    found = sweep(lab, relay(lab, tmp_path / "db", confirm_then_mark, child=False))
+    found = sweep(
+        lab, relay(lab, tmp_path / "db", confirm_then_mark, child=False), within=patience(5)
+    )
     assert found.kept
     assert [case.plan for case in found.cases[1:]] == [
         (Strike(Point(kind, number), "lost"),)
         for number in (1, 2)
         for kind in ("publish", "confirm")
     ]
-    found = sweep(lab, relay(lab, tmp_path / "db", mark_then_publish, child=False))
+    found = sweep(
+        lab, relay(lab, tmp_path / "db", mark_then_publish, child=False), within=patience(5)
+    )
     assert broken(found) == [
         "publish 1 was lost: 1 of 2 events lost",
         "publish 2 was lost: 1 of 2 events lost",
@@ -119,9 +124,13 @@ def test_each_publish_and_each_confirm_is_a_point(lab: Lab, tmp_path: Path) -> N
 
 def test_a_child_is_killed_between_its_steps(lab: Lab, tmp_path: Path) -> None:
     """Each commit is a point of a child, before and after; the process ends there for real."""
-    found = sweep(lab, relay(lab, tmp_path / "db", confirm_then_mark, child=True))
+    found = sweep(
+        lab, relay(lab, tmp_path / "db", confirm_then_mark, child=True), within=patience(5)
+    )
     assert str(found) == "13 cases: 13 kept, 0 broken, 0 unknown"
-    found = sweep(lab, relay(lab, tmp_path / "db", mark_then_publish, child=True))
+    found = sweep(
+        lab, relay(lab, tmp_path / "db", mark_then_publish, child=True), within=patience(5)
+    )
     assert broken(found) == [
         f"{what}: 1 of 2 events lost"
         for number in (1, 2)
@@ -222,7 +231,7 @@ def test_delivery_and_ack_are_points(lab: Lab) -> None:
                     if bodies[-1] == "b":
                         return
 
-    found = sweep(lab, consume)
+    found = sweep(lab, consume, within=patience(5))
     assert found.count("unknown") == 0
     at = {str(plan[0]): bodies for plan, bodies in seen.items() if len(plan) == 1}
     assert at["delivery 1 was lost"] == ["a", "b"]
@@ -269,7 +278,7 @@ def test_every_way_to_commit_is_a_point(lab: Lab, tmp_path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:
             rows[run.plan] = [row for (row,) in db.execute("SELECT a FROM t")]
 
-    assert sweep(lab, change).kept
+    assert sweep(lab, change, within=patience(5)).kept
     killed = [[], [1], [1], [1, 2], [1, 2], [1, 2, 3], [1, 2, 3], [1, 2, 3, 4]]
     assert list(rows.values()) == [[1, 2, 3, 4], *killed]
 
@@ -283,7 +292,7 @@ def test_how_a_child_ends(lab: Lab, tmp_path: Path) -> None:
         ends.append(run.child(rolls_back, Database(tmp_path / "b")))
         run.expect(kept=False, broke="enough")
 
-    sweep(lab, run_both)
+    sweep(lab, run_both, within=patience(5))
     assert [end.how for end in ends] == ["raised", "returned"]
     assert ends[0].error == "ValueError: no good"
 
@@ -312,7 +321,7 @@ def test_a_lock_is_a_new_one_in_another_process(lab: Lab) -> None:
         run.expect(kept=False, broke="enough")
 
     with locks[0]:
-        found = sweep(lab, run_it, within=5)
+        found = sweep(lab, run_it, within=patience(5))
     assert found.cases[0].broke == ("enough",)
 
 
@@ -335,7 +344,7 @@ def test_a_child_that_hangs_is_ended(lab: Lab) -> None:
     def hang(run: Run) -> None:
         run.child(sleeps)
 
-    sweep(lab, end)  # from here on the server that forks is there
+    sweep(lab, end, within=patience(5))  # from here on the server that forks is there
     before = set(psutil.Process().children(recursive=True))
     found = sweep(lab, hang, within=0.5)
     assert "did not come back within 0.5 s" in str(found.smallest)

@@ -30,7 +30,7 @@ POLICY = {
     "backoffMultiplier": 1,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-TIMEOUT = 0.3  # seconds for one try
+TIMEOUT = 0.5  # seconds for one try
 REQUEST, ANSWER = Point("request", 1, "GetUser"), Point("answer", 1, "GetUser")
 
 

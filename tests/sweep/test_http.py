@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from labsvc.sweep import Run
 
-TIMEOUT = 0.3  # seconds for one try
+TIMEOUT = 0.5  # seconds for one try
 
 
 @pytest.fixture(scope="module")
