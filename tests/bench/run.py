@@ -32,7 +32,7 @@ from labsvc import Lab, closed_loop, compare
 from labsvc.rpc import chain
 from labsvc.rpc.balance import Balancer
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
-from tests.bench import etcd_rows, queue_rows
+from tests.bench import etcd_rows, http_rows, queue_rows
 from tests.bench.bench_row import Row
 
 if TYPE_CHECKING:
@@ -405,6 +405,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     measuring,
     proxy_latency,
     proxy_throughput,
+    *http_rows.PARTS,
     *queue_rows.PARTS,
     *etcd_rows.PARTS,
     kernel_memory,

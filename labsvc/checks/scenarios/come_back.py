@@ -44,6 +44,7 @@ NOT_FINAL = "Which answers say that another try may fare better? Two statuses ar
 LISTED = "The exercise lists the methods that may happen twice, and one header."
 UNREADABLE = "A value that cannot be read counts as none. See `seconds_asked`."
 TOO_LONG = "Whoever waits for your function would wait as well. What is the most that it may wait?"
+NOT_TOO_LONG = "The exercise names the longest wait that is still worth it. Is this one longer?"
 
 
 def _key() -> str:
@@ -72,6 +73,7 @@ def _rows() -> list[Row]:
             Row(f"a GET with Retry-After: {each}", "GET", (Say(503, each),), 2, few=UNREADABLE)
             for each in unreadable
         ),
+        Row("a GET with Retry-After: 3", "GET", (Say(503, "3"),), 2, few=NOT_TOO_LONG),
         Row("a GET with Retry-After: 60", "GET", (Say(503, "60"),), many=TOO_LONG),
         Row("a GET to come back in an hour", "GET", (Say(429, _date(3600)),), many=TOO_LONG),
         Row("a GET with a date", "GET", (Say(503, _date(0.3)),), 2),

@@ -16,7 +16,7 @@ from labsvc.checks.wording import summary
 from labsvc.sweep.http1_gate import Http1Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from labsvc.checks.cases import Case
     from labsvc.checks.sandbox import Sandbox
@@ -28,6 +28,7 @@ CHANGED = 412
 WRITES = 5  # in all, as it says too
 PATIENCE = 8.0  # seconds for one call of the answer
 MANY = 4
+FIELDS = ("street", "postcode", "city", "phone")
 NO_END = "What in it waits or repeats without an end? Three tries of a request, five writes."
 READ_AGAIN = "412 says that somebody was quicker: read again, and make what you write from that."
 FROM_LAST_READ = (
@@ -250,6 +251,11 @@ class _Wish:
                 f"{said}, and {_ending(outcome)}",
                 "Raise a ValueError whose text has the field's name.",
             ),
+            (
+                all(field in str(outcome.error) for field in FIELDS),
+                f"{said}, and your ValueError names every field",
+                "Who reads it wants to know which one is somebody else's.",
+            ),
             requests=len(book.asked),
         )
 
@@ -278,11 +284,10 @@ def _door(book: AddressBook, room: Sandbox, run: Run) -> str:
 
 def _may_be_right(error: BaseException) -> bool:
     """Return whether the text allows an error at all."""
-    fields = ["street", "postcode", "city", "phone"]
-    return _names(error, fields) or any(isinstance(each, httpx2.HTTPError) for each in chain(error))
+    return _names(error, FIELDS) or any(isinstance(each, httpx2.HTTPError) for each in chain(error))
 
 
-def _names(error: BaseException | None, fields: list[str]) -> bool:
+def _names(error: BaseException | None, fields: Sequence[str]) -> bool:
     """Return whether an error says that a field belongs to somebody else."""
     return isinstance(error, ValueError) and any(field in str(error) for field in fields)
 
@@ -334,7 +339,7 @@ def _failed(outcome: Outcome) -> Verdict | None:
     if outcome.error is None:
         return None
     status, said = _status(outcome), f"your function gave up: it raised {summary(outcome.error)}"
-    if _names(outcome.error, ["street", "postcode", "city", "phone"]):
+    if _names(outcome.error, FIELDS):
         hint = "Nobody else had changed these fields to another value: it was yours, or the first."
     elif status == CHANGED:
         hint = READ_AGAIN

@@ -28,6 +28,7 @@ class Left:
 
     took: float = 0.0
     waited: float = 0.0  # since the last answer
+    cancelled: bool = False
     requests: int = 0
     connections: int = 0
     tasks: set[asyncio.Task[object]] = field(default_factory=set)
@@ -87,6 +88,7 @@ async def _cancelled(made: Awaitable[Any], party: ThirdParty, left: Left) -> dic
     task.cancel()
     await asyncio.wait({task}, timeout=2 * SOON)
     left.took = time.monotonic() - began
+    left.cancelled = task.cancelled()
     if task.done() and not task.cancelled():
         task.exception()  # seen, so that asyncio prints nothing
     return {}

@@ -187,7 +187,16 @@ def _cancelled(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
             f"{said}, and did not end",
             "A CancelledError has to pass. What holds it up, or catches it?",
         ),
-    ) or left.broken(said)
+    ) or (
+        left.broken(said)
+        or first_broken(
+            (
+                not left.cancelled,
+                f"{said}, and did not end with a CancelledError",
+                "Who cancels a task has to learn that it was: catch the end of the time alone.",
+            ),
+        )
+    )
 
 
 def _not_right(outcome: Outcome, party: ThirdParty, said: str, hint: str) -> Verdict | None:
@@ -208,7 +217,9 @@ def _not_right(outcome: Outcome, party: ThirdParty, said: str, hint: str) -> Ver
         (
             len(found.keys() - there.keys()) > 0,
             f"{said}, and a price came back that nobody has named",
-            "A status of 500 is an answer, and no error of httpx2 until you ask for it.",
+            "A status of 500 is an answer, and no error of httpx2 until you ask for it."
+            if party.trouble
+            else "Only what was asked for comes back. With what does your dictionary begin?",
         ),
         (
             found != there,

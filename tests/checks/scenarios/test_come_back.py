@@ -157,6 +157,40 @@ def new_key_each_time(client: httpx2.Client, request: httpx2.Request) -> Any:
     return tries(client, request, pause=another_key)
 
 
+PAUSE = random_pause()
+
+
+def one_pause_for_all(client: httpx2.Client, request: httpx2.Request) -> Any:
+    """Draw the random time once, for the whole program."""
+    return tries(client, request, pause=lambda asked: asked + PAUSE)
+
+
+def without_its_body(client: httpx2.Client, request: httpx2.Request) -> Any:
+    """Build the request anew, and forget what is in it."""
+    headers = {KEY: request.headers[KEY]} if KEY in request.headers else {}
+    return tries(client, client.build_request(request.method, request.url, headers=headers))
+
+
+def closes_the_client(client: httpx2.Client, request: httpx2.Request) -> Any:
+    """Close what belongs to somebody else."""
+    with client:
+        return tries(client, request)
+
+
+def raises_when_refused(client: httpx2.Client, request: httpx2.Request) -> Any:
+    """Make an error of the last answer."""
+    answer = tries(client, request)
+    if answer.status_code in {429, 503}:
+        msg = "busy"
+        raise httpx2.TransportError(msg)
+    return answer
+
+
+def waits_three_at_most(client: httpx2.Client, request: httpx2.Request) -> Any:
+    """Cut short what an answer asks for."""
+    return tries(client, request, asks=lambda answer: min(seconds_asked(answer), 3))
+
+
 def answer_before_last(client: httpx2.Client, request: httpx2.Request) -> Any:
     """Return the answer before last when the last try was lost."""
     answer: Any = None
@@ -276,6 +310,13 @@ def test_come_back_stub() -> None:
             "60 was sent 2",
             "most that it may wait",
         ),
+        (with_(too_long=1.5), "Retry-After: 3 was given up", "Is this one longer"),
+        (with_(too_long=2.99), "Retry-After: 3 was given up", "Is this one longer"),
+        (one_pause_for_all, "came back together", "Draw each pause anew"),
+        (without_its_body, "not the one that your function was given", "Send `request` itself"),
+        (closes_the_client, "RuntimeError", "Try that line"),
+        (raises_when_refused, "the last try was answered, and the caller got", "is what the"),
+        (waits_three_at_most, "60 was sent 2 times", "wait as well"),
         (with_(pause=lambda asked: asked), "was sent again at once", ".05 seconds at least"),
         (
             with_(pause=lambda asked: asked or random_pause()),

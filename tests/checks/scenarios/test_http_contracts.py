@@ -238,6 +238,80 @@ def no_name(first: Any, now: Any, changes: Any) -> None:
         raise ValueError(msg) from None
 
 
+def names_every_field(client: Any, user_id: str, changes: Any) -> Any:
+    """Say the same of each conflict."""
+    try:
+        return change(client, user_id, changes)
+    except ValueError as error:
+        msg = "look at street, postcode, city and phone"
+        raise ValueError(msg) from error
+
+
+def adds_to_the_changes(client: Any, user_id: str, changes: Any) -> Any:
+    """Take what others have written for changes of its own."""
+    path, first = address_of(user_id), None
+    for _ in range(5):
+        read = send(client, "GET", path).raise_for_status()
+        first = first or read.json()
+        compare(first, read.json(), changes)
+        changes = read.json() | changes
+        written = send(client, "PUT", path, json=changes, headers=tag(read))
+        if written.status_code != 412:
+            break
+    return written.raise_for_status().json()
+
+
+def writes_and_raises(client: Any, user_id: str, changes: Any) -> Any:
+    """See the conflict when it is too late."""
+    now = None
+
+    def note(first: Any, read: Any, changes: Any) -> None:
+        nonlocal now
+        now = first, read, changes
+
+    told = change(client, user_id, changes, check=note)
+    assert now is not None
+    compare(*now)
+    return told
+
+
+def nothing_to_do(client: Any, user_id: str, changes: Any) -> Any:
+    """Read once more, so that the first value is forgotten."""
+    now = send(client, "GET", address_of(user_id)).raise_for_status().json()
+    return now if now | changes == now else change(client, user_id, changes)
+
+
+class _Edited:
+    """A client whose requests are changed on their way."""
+
+    def __init__(self, client: Any, edit: Callable[[Any], Any]) -> None:
+        self._client, self._edit = client, edit
+
+    def request(self, method: str, path: str, **more: Any) -> Any:
+        """Send another one."""
+        if "headers" in more:
+            more["headers"] = self._edit(more["headers"])
+        return self._client.request(method, path, **more)
+
+
+def other_header(client: Any, user_id: str, changes: Any) -> Any:
+    """Name the tag in the header that is for reading."""
+
+    def edit(headers: Any) -> Any:
+        return {"if-none-match": headers["if-match"]}
+
+    return change(_Edited(client, edit), user_id, changes)
+
+
+def tag_without_quotes(client: Any, user_id: str, changes: Any) -> Any:
+    """Take the quotes for no part of the tag."""
+
+    def edit(headers: Any) -> Any:
+        return {"if-match": headers["if-match"].strip('"')}
+
+    return change(_Edited(client, edit), user_id, changes)
+
+
 def last_read(client: Any, user_id: str, changes: Any) -> Any:
     """Compare with what was read last, so that nothing ever differs."""
 
@@ -364,6 +438,12 @@ def asks_nobody(client: Any, user_id: str, changes: Any) -> Any:
             "ValueError: somebody was quicker",
             "Try that line",
         ),
+        (names_every_field, "your ValueError names every field", "which one"),
+        (adds_to_the_changes, "gave up: it raised ValueError", "Nobody else had changed"),
+        (other_header, "a PUT came without If-Match", "ETag"),
+        (writes_and_raises, "and your function overwrote it", "neither the first"),
+        (nothing_to_do, "and your function overwrote it", "neither the first"),
+        (tag_without_quotes, "gave up: it raised HTTPStatusError", "What did you send"),
         (keeps_theirs, "returned as if all was well", "ValueError whose text has"),
         (retries_all, "overwrote it", "neither the first"),
         (

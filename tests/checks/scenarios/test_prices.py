@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 FOUR = httpx2.Limits(max_connections=4)
 KEPT: list[httpx2.AsyncClient] = []
+FOUND: dict[str, int] = {}
 """What wrong answers keep, as a notebook's global names would."""
 
 
@@ -46,18 +47,23 @@ async def put(http: httpx2.AsyncClient, url: str, item: str, found: dict[str, in
         found[item] = await cents(http, f"{url}/prices/{item}")
 
 
-async def solution(url: str, items: list[str]) -> dict[str, int]:
-    """Solve the exercise with a task group inside a timeout."""
+async def within_a_second(url: str, items: list[str], limits: httpx2.Limits) -> dict[str, int]:
+    """Ask for all prices with a client that has these limits."""
     found: dict[str, int] = {}
     with suppress(TimeoutError):
         async with (
             asyncio.timeout(1),
-            httpx2.AsyncClient(limits=FOUR) as http,
+            httpx2.AsyncClient(limits=limits) as http,
             asyncio.TaskGroup() as group,
         ):
             for item in items:
                 group.create_task(put(http, url, item, found))
     return found
+
+
+async def solution(url: str, items: list[str]) -> dict[str, int]:
+    """Solve the exercise with a task group inside a timeout."""
+    return await within_a_second(url, items, FOUR)
 
 
 async def waits_and_cancels(url: str, items: list[str]) -> dict[str, int]:
@@ -327,6 +333,53 @@ async def ends_its_group_late(url: str, items: list[str]) -> dict[str, int]:
         return await task
 
 
+async def swallows(url: str, items: list[str]) -> dict[str, int]:
+    """End at once when it is cancelled, and return as if nobody had cancelled it."""
+    found: dict[str, int] = {}
+    with suppress(TimeoutError, asyncio.CancelledError):
+        async with (
+            asyncio.timeout(1),
+            httpx2.AsyncClient(limits=FOUR) as http,
+            asyncio.TaskGroup() as group,
+        ):
+            for item in items:
+                group.create_task(put(http, url, item, found))
+    return found
+
+
+async def keeps_prices(url: str, items: list[str]) -> dict[str, int]:
+    """Return what earlier calls have found, too."""
+    FOUND.update(await solution(url, items))
+    return dict(FOUND)
+
+
+async def without_reuse(url: str, items: list[str]) -> dict[str, int]:
+    """Take four places, and keep none."""
+    limits = httpx2.Limits(max_connections=4, max_keepalive_connections=0)
+    return await within_a_second(url, items, limits)
+
+
+async def five_places(url: str, items: list[str]) -> dict[str, int]:
+    """Take one place too many."""
+    return await within_a_second(url, items, httpx2.Limits(max_connections=5))
+
+
+async def in_batches(url: str, items: list[str]) -> dict[str, int]:
+    """Ask for the next four when all of these are there."""
+    found: dict[str, int] = {}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1), httpx2.AsyncClient(limits=FOUR) as http:
+            for first in range(0, len(items), 4):
+                four = items[first : first + 4]
+                await asyncio.gather(*[put(http, url, item, found) for item in four])
+    return found
+
+
+async def zero_for_missing(url: str, items: list[str]) -> dict[str, int]:
+    """Have a price for each item, whatever came."""
+    return dict.fromkeys(items, 0) | await solution(url, items)
+
+
 async def in_threads(url: str, items: list[str]) -> dict[str, int]:
     """Ask with a blocking client in threads, which cannot be cancelled."""
     found: dict[str, int] = {}
@@ -422,6 +475,12 @@ def test_prices_stub() -> None:
         (nothing_to_wait_for, "no price was asked for, and your function raised", "empty list"),
         (shielded, "was cancelled, and 4 requests went on", "cancels a request"),
         (ends_its_group_late, "was cancelled, and did not end", "CancelledError has to pass"),
+        (swallows, "was cancelled, and did not end with a CancelledError", "has to learn"),
+        (keeps_prices, "nobody has named", "With what does your dictionary begin"),
+        (without_reuse, "over 8 connections", "once for all"),
+        (five_places, "5 requests were under way at a time", "httpx2.Limits"),
+        (in_batches, "never came, and 4 other prices got lost", "where are the prices"),
+        (zero_for_missing, "a price came back that nobody has named", "500 is an answer"),
         (in_threads, "request went on", "cancels a request"),
         (made_up, "was not asked", "in `url`"),
         (one_price_for_all, "another price came back", "a price of its own"),
@@ -434,4 +493,5 @@ def test_prices_wrong(answer: Answer, guarantee: str, hint: str) -> None:
         assert_wrong("30-prices", answer, guarantee, hint)
     finally:
         KEPT.clear()
+        FOUND.clear()
         gc.collect()  # what a wrong answer has left open is named here, and not in the next test

@@ -207,6 +207,39 @@ def another_status(required: Any, optional: Any, draining: Any) -> Answer:
     return 200 if status(required, said, draining) == 200 else 500, said
 
 
+def few_threads(required: Any, optional: Any, draining: Any) -> Answer:
+    """Ask four at a time."""
+    services = required | optional
+    with ThreadPoolExecutor(4) as pool:
+        said = dict(zip(services, pool.map(ask, services.values(), services), strict=True))
+    return status(required, said, draining), said
+
+
+def decided_by(ready: Callable[[list[str]], bool]) -> Callable[[Any, Any, Any], Answer]:
+    """Return an answer with another rule for what the required services said."""
+
+    def answer(required: Any, optional: Any, draining: Any) -> Answer:
+        said = all_said(required | optional)
+        fine = ready([said[name] for name in required]) and not draining.is_set()
+        return 200 if fine else 503, said
+
+    return answer
+
+
+only_a_no_counts = decided_by(lambda said: "NOT_SERVING" not in said)
+nothing_required = decided_by(lambda said: bool(said) and {*said} == {"SERVING"})
+most_of_them = decided_by(lambda said: 2 * said.count("SERVING") > len(said))
+unknown_is_fine = decided_by(lambda said: {*said} <= {"SERVING", "SERVICE_UNKNOWN", "NOT_FOUND"})
+
+
+def drains_first(required: Any, optional: Any, draining: Any) -> Answer:
+    """Look at the event at the start alone."""
+    if draining.is_set():
+        return 503, {}
+    said = all_said(required | optional)
+    return status(required, said, threading.Event()), said
+
+
 def required_only(required: Any, optional: Any, draining: Any) -> Answer:
     """Ask those that matter."""
     said = all_said(required)
@@ -271,7 +304,7 @@ def test_right_answers_are_solved(answer: Callable[..., Any]) -> None:
     ("answer", "guarantee", "hint"),
     [
         (asks_the_server, "which is none of the services", "Name the one you mean"),
-        (one_after_the_other, "8 services hung", "does the next one wait"),
+        (one_after_the_other, "16 services hung", "does the next one wait"),
         (no_deadline, "a call had no deadline", "takes a timeout"),
         (long_deadline, "took longer than a second", "How long does one call wait"),
         (short_deadline, "less than 0.3 seconds", "same moment"),
@@ -284,6 +317,12 @@ def test_right_answers_are_solved(answer: Callable[..., Any]) -> None:
         (one_is_enough, "a required service did not serve, and the status was 200", "enough"),
         (another_status, "a required service did not serve, and the status was 500", "503"),
         (required_only, "4 services were to be asked, and the dictionary has 2", "optional"),
+        (few_threads, "16 services hung", "does the next one wait"),
+        (only_a_no_counts, "a required service did not serve, and the status was 200", "enough"),
+        (nothing_required, "only optional services did not serve", "Who decides the status?"),
+        (most_of_them, "only optional services did not serve", "Who decides the status?"),
+        (unknown_is_fine, "a required service did not serve, and the status was 200", "enough"),
+        (drains_first, "`draining` was set while it waited", "Waiting takes time"),
         (never_drains, "`draining` was set before the call", "When do you look"),
         (looks_first, "`draining` was set while it waited", "Waiting takes time"),
         (clears_it, "your function cleared it", "Only read it"),
