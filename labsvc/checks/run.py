@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import ctypes
 import inspect
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 THREAD_NAME = "labsvc-check"
 FAREWELL_SECONDS = 1.0
+LOCKING = ("__enter__", "__exit__")
 
 
 class _Stop(BaseException):
@@ -144,10 +146,16 @@ class Run:
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
     def interrupt(self) -> bool:
-        """Make the next line of Python in the thread raise; return whether that may help."""
+        """Make the next line of Python in the thread raise; return whether that may help.
+
+        Not while it takes or leaves a lock: that would stay taken for good. gRPC's are Python's.
+        """
         self._count_no_more()
         if not self.alive or self._outcome is not None or self._ending:
             return False
+        frame = sys._current_frames().get(self.thread.ident or 0)  # noqa: SLF001
+        if frame is not None and frame.f_code.co_name in LOCKING:
+            return True
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(self.thread.ident or 0), ctypes.py_object(_Stop)
         )

@@ -186,6 +186,22 @@ def test_call_that_was_stopped_takes_no_more_time(submission: Callable[..., Subm
     lock.release()
 
 
+def test_call_that_is_ended_leaves_no_lock_taken(submission: Callable[..., Submission]) -> None:
+    """Not even if it takes and leaves one all the time; gRPC's own would stop the kernel."""
+    answer = submission(
+        "def answer(lock):\n    while True:\n        with lock:\n            for _ in range(30): pass",
+        deadline=60,
+    )
+    locks = [threading.Condition() for _ in range(20)]
+    for lock in locks:
+        attempt = answer.start(lock)
+        time.sleep(0.01)
+        attempt.stop()
+    for lock in locks:
+        assert lock.acquire(timeout=WAIT)
+        lock.release()
+
+
 def test_clock_goes_on_when_a_second_call_starts() -> None:
     """A call that starts while another runs does not set the clock back."""
     clock = Clock(10)
