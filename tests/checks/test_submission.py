@@ -189,7 +189,8 @@ def test_call_that_was_stopped_takes_no_more_time(submission: Callable[..., Subm
 def test_call_that_is_ended_leaves_no_lock_taken(submission: Callable[..., Submission]) -> None:
     """Not even if it takes and leaves one all the time; gRPC's own would stop the kernel."""
     answer = submission(
-        "def answer(lock):\n    while True:\n        with lock:\n            for _ in range(30): pass",
+        "def answer(lock):\n    while True:\n        with lock:\n"
+        "            for _ in range(30): pass",
         deadline=60,
     )
     locks = [threading.Condition() for _ in range(20)]
