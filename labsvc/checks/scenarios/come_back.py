@@ -73,9 +73,9 @@ def _rows() -> list[Row]:
             Row(f"a GET with Retry-After: {each}", "GET", (Say(503, each),), 2, few=UNREADABLE)
             for each in unreadable
         ),
-        Row("a GET with Retry-After: 3", "GET", (Say(503, "3"),), 2, few=NOT_TOO_LONG),
         Row("a GET with Retry-After: 60", "GET", (Say(503, "60"),), many=TOO_LONG),
         Row("a GET to come back in an hour", "GET", (Say(429, _date(3600)),), many=TOO_LONG),
+        Row("a GET with Retry-After: 3", "GET", (Say(503, "3"),), 2, few=NOT_TOO_LONG),
         Row("a GET with a date", "GET", (Say(503, _date(0.3)),), 2),
         Row("a GET that is always refused", "GET", (busy,) * 9, 3, many="Count the first one too."),
     ]
