@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DRIPS = 1.5  # seconds for which a body drips
+SILENT = 5.0  # seconds for which a server that says nothing waits for its caller to leave
 
 
 class Page:
@@ -41,7 +42,7 @@ class Page:
             return
         self.seen.append({key.decode(): value.decode() for key, value in scope["headers"]})
         if scope["path"] == "/silent":
-            await asyncio.wait_for(_left(receive), DRIPS)
+            await asyncio.wait_for(_left(receive), SILENT)
             self.left += 1
         if scope["path"] == "/held":
             self.held += 1
@@ -115,7 +116,7 @@ def test_deadline_ends_a_body_that_drips(ask: Any, path: str, page: Any) -> None
     began = time.monotonic()
     with pytest.raises(DeadlineError, match="is up"):
         ask(page.url, path, seconds=0.3)
-    assert time.monotonic() - began < DRIPS * 0.8
+    assert time.monotonic() - began < patience(DRIPS * 0.8)
     assert wait_for(lambda: page.door.stats.open == 0)
 
 
@@ -142,7 +143,7 @@ def test_exchanges_in_a_block_share_a_deadline(ask: Any, page: Any) -> None:
 @both
 def test_block_ends_the_wait_for_headers(ask: Any, page: Any) -> None:
     """Its deadline comes first: the caller leaves before the server has anything to say."""
-    with within(0.3), pytest.raises(DeadlineError):
+    with within(1.0), pytest.raises(DeadlineError):
         ask(page.url, "/silent", seconds=60.0)
     assert wait_for(lambda: page.app.left == 1)
 
