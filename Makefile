@@ -41,7 +41,7 @@ lint: dev ## style, format, types and the direction of imports
 	"$(VENV)/bin/lint-imports"
 
 unit: dev ## the tests of the package
-	$(PYTEST) -n 6 --dist worksteal --ignore=tests/browser --ignore=tests/engines
+	$(PYTEST) -n 4 --dist worksteal --ignore=tests/browser --ignore=tests/engines
 
 engines: dev ## our broker and a real RabbitMQ held to one behaviour suite; calls through an nginx
 	$(PYTEST) -n 4 --dist worksteal tests/engines
