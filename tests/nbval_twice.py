@@ -46,7 +46,7 @@ def main(numbers: list[str]) -> int:
         shutil.copy2(ROOT / "notebooks" / "conftest.py", folder)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars"]
         command += ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-        command += ["-n", "4", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
+        command += ["-n", "5", "--dist", "loadscope", "--nbval", folder, "--nbval-current-env"]
         command += ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval.cfg")]
         command += ["--nbval-cell-timeout", "60", "-c", str(ROOT / "pyproject.toml")]
         env = os.environ | {"LABSVC_DATA_DIR": str(Path(folder, "data"))}

@@ -22,7 +22,7 @@ from tests.mutations.checkout import copy_checkout, run_in
 
 HERE = Path(__file__).parent
 SECONDS = 300
-AT_ONCE = 8  # most of the time is waiting; a busy machine kills more, and spares none
+AT_ONCE = 6  # most of the time is waiting; a busy machine kills more, and spares none
 
 
 @dataclass(frozen=True, slots=True)
