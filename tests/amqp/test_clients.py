@@ -23,7 +23,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from labsvc.amqp import Broker, QueueStats
 from labsvc.errors import LabError, PortInUseError
-from tests.amqp.tools import channel_of, quiet_loop, wait_for
+from tests.amqp.tools import channel_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
     from labsvc.loop import Loop
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """Run a loop that must not log anything."""
-    with quiet_loop() as loop:
-        yield loop
 
 
 @pytest.fixture

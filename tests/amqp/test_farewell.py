@@ -9,20 +9,13 @@ from pamqp.commands import Basic, Connection, Queue
 
 from labsvc.amqp import Broker
 from labsvc.amqp.rules.vhost import VHost
-from tests.amqp.tools import channel_of, quiet_loop, wait_for
+from tests.amqp.tools import channel_of, wait_for
 from tests.engines.raw import Raw, envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from labsvc.loop import Loop
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """Run a loop that must not log anything."""
-    with quiet_loop() as loop:
-        yield loop
 
 
 @pytest.fixture

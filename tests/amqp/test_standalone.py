@@ -17,20 +17,12 @@ from labsvc.__main__ import main
 from labsvc.amqp import Broker
 from labsvc.amqp.storage.database import FILE
 from labsvc.errors import LabError
-from tests.amqp.tools import quiet_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from labsvc.loop import Loop
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """Run a loop that must not log anything."""
-    with quiet_loop() as loop:
-        yield loop
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from labsvc.amqp import Broker, QueueStats
 from labsvc.amqp.storage.database import FILE
 from labsvc.amqp.timeline import CHANGES, Timeline
 from labsvc.errors import LabError
-from tests.amqp.tools import channel_of, quiet_loop, wait_for
+from tests.amqp.tools import channel_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 confirming_channel = partial(channel_of, confirms=True)
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 TRANSIENT = pika.BasicProperties(delivery_mode=1)
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    """Run a loop that must not log anything."""
-    with quiet_loop() as loop:
-        yield loop
 
 
 @pytest.fixture
