@@ -6,6 +6,8 @@ PYTEST = $(PY) -m pytest -q -p tests.no_grammars
 PARTS = lint unit engines notebooks browser
 export VENV
 unexport PYTHONPATH
+# Images for containers set it. Then every kernel and every test worker compiles the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 ifndef PYTHON
 PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -17,7 +19,7 @@ PYTHON := python3
 endif
 
 .PHONY: help lab test lint unit engines notebooks twice solved mutants soak browser build protos bench crash
-.PHONY: away platforms random-mutants clean venv dev
+.PHONY: away sagas platforms random-mutants clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -53,8 +55,8 @@ notebooks: dev ## run every notebook and compare its outputs with the stored one
 twice: dev ## run every cell of every solution twice: both times as the stored output has it
 	$(PY) tests/nbval_twice.py
 
-mutants: dev ## take each fix out, one at a time: a notebook or a test must fail
-	$(PY) -m tests.mutations.run
+mutants: dev ## take each fix out, one at a time: a notebook or a test must fail (ARGS= names some)
+	$(PY) -m tests.mutations.run $(ARGS)
 
 solved: dev ## check each solution in one kernel: all are solved, and nothing is left behind
 	$(PY) -m tests.checks_in_a_row 1
@@ -78,8 +80,12 @@ bench: dev ## measure what the package costs, against the bare libraries (ARGS= 
 crash: dev ## kill the broker 200 times under load, and look for what it lost
 	CRASH_ROUNDS=200 $(PY) -m pytest -q tests/amqp/test_crash.py
 
-away: dev ## strike etcd 50 times under load, and look for calls that failed because of it
-	FAULT_ROUNDS=50 $(PY) -m pytest -q --timeout 900 tests/discovery/test_under_load.py
+away: dev ## strike etcd 50 times and release 20 times under load, and look for calls that failed
+	FAULT_ROUNDS=50 $(PYTEST) tests/discovery/test_under_load.py
+	RELEASES=20 $(PYTEST) tests/rpc/test_balance.py -k rolling_release
+
+sagas: dev ## kill a saga's orchestrator and services 200 times under load: is an order half done?
+	SAGA_ROUNDS=200 $(PYTEST) -s tests/delivery/test_saga_kills.py
 
 random-mutants: dev ## put COUNT=60 faults into PACKAGE=rpc at random places: do the tests notice?
 	$(PY) -m tests.mutations.random_mutants $(PACKAGE) --count $(or $(COUNT),60) \

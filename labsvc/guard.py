@@ -1,11 +1,12 @@
 """A small process between the kernel and a child, which outlives the kernel by a moment.
 
-    python -I -S guard.py KERNEL FOLDER [COMMAND ...]
+    python -I -S guard.py KERNEL FOLDER USER SIGNAL [COMMAND ...]
 
 It runs the command and waits for end-of-file on its standard input, which comes when
 the kernel (its process id: KERNEL) ends, however it ends: even SIGKILL closes a pipe. Then it ends
-the command and removes FOLDER ("" for none). A byte on standard input kills the command (SIGKILL).
-It runs without site-packages, so it imports nothing of labsvc.
+the command by SIGNAL, a number, and removes FOLDER ("" for none). The command runs with the account
+USER ("" for the kernel's own). A byte on standard input kills the command (SIGKILL). The guard runs
+without site-packages, so it imports nothing of labsvc.
 """
 
 from __future__ import annotations
@@ -23,24 +24,30 @@ TERMINATE_SECONDS = 1.0
 REMOVE_TRIES = 40
 
 
-def main(kernel: int, folder: str, command: list[str]) -> int:
+def main(kernel: int, folder: str, user: str, end: int, command: list[str]) -> int:
     """Run `command` until standard input ends; return its exit code, 0 without one."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: sys.exit(1))
-    child = _start(command) if command else None
+    child = _start(command, user) if command else None
     _hang_up_output()
     try:
         _wait_for_the_kernel(kernel, child)
     finally:
-        code = _end(child) if child is not None else 0
+        code = _end(child, end) if child is not None else 0
         if folder:
             _remove(folder)
     return code
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
+def _start(command: list[str], user: str) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,
+        user=user or None,
+        group=group_of(user),
+        extra_groups=[] if user else None,
+    )
     threading.Thread(target=child.wait, daemon=True).start()  # or it stays a zombie
     return child
 
@@ -68,8 +75,17 @@ def _wait_for_the_kernel(kernel: int, child: subprocess.Popen[bytes] | None) -> 
         pass
 
 
-def _end(child: subprocess.Popen[bytes]) -> int:
-    child.terminate()
+def group_of(user: str) -> int | None:
+    """Return the group of an account, None for "", which is the kernel's own."""
+    if not user:
+        return None
+    import pwd  # not on Windows
+
+    return pwd.getpwnam(user).pw_gid
+
+
+def _end(child: subprocess.Popen[bytes], how: int) -> int:
+    child.send_signal(how)
     try:
         return child.wait(TERMINATE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -87,4 +103,5 @@ def _remove(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    owner, its_folder, account, number, *program = sys.argv[1:]
+    sys.exit(main(int(owner), its_folder, account, int(number), program))

@@ -31,6 +31,18 @@ def hold(port: int) -> socket.socket:
     return held
 
 
+def free_port(wanted: int = 0) -> int:
+    """Return `wanted`, or a free port for 0: for a program that takes its port as an argument.
+
+    Raises:
+        OSError: another program listens on it.
+
+    """
+    with hold(wanted) as held:
+        port: int = held.getsockname()[1]
+        return port
+
+
 def reset_on_close(connection: socket.socket | TransportSocket) -> None:
     """Make `close` send RST in place of FIN, as a crashed machine or a firewall does.
 

@@ -31,12 +31,13 @@ PLATFORMS = {
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 AT_ONCE = 4
+UV = find_uv_bin()  # once: several threads at a time find it half looked up
 NO_WHEEL = re.compile(r"Because ([\w.-]+)(?:\{.*?\})?==(\S+) has no ")
 
 
 def resolve(lines: list[str], platform: str, python: str) -> tuple[list[str], str]:
     """Resolve the requirements from wheels; return the packages found, or uv's complaint."""
-    command = [find_uv_bin(), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+    command = [UV, "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     command += ["--only-binary=:all:", "--no-python-downloads"]
     done = subprocess.run(
         [*command, f"--python-platform={platform}", f"--python-version={python}", "-"],

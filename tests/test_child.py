@@ -17,6 +17,7 @@ from labsvc import Lab
 from labsvc.child import GUARD, Child, TempFolder
 from labsvc.engines import find_etcd, find_rclone
 from labsvc.errors import EngineError, LabError
+from tests.needs import need
 from tests.patience import patience
 
 if TYPE_CHECKING:
@@ -221,18 +222,10 @@ def test_owner_killed_before_the_guard_looks(tmp_path: Path) -> None:
     folder.mkdir()
     with subprocess.Popen(["true"]) as owner:
         pass
-    command = [sys.executable, "-I", "-S", str(GUARD), str(owner.pid), str(folder)]
+    command = [sys.executable, "-I", "-S", str(GUARD), str(owner.pid), str(folder), "", "15"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as guard:
         assert eventually(lambda: guard.poll() is not None)
     assert not folder.exists()
-
-
-def need(find: Callable[[], object]) -> None:
-    """Skip where an engine is missing."""
-    try:
-        find()
-    except EngineError as error:
-        pytest.skip(str(error))
 
 
 def status(target: str, path: str) -> int:

@@ -25,7 +25,7 @@ def test_this_machine_is_fit() -> None:
     assert [finding for finding in findings if finding.ok is False] == []
     assert all(finding.detail for finding in findings)
     names = {finding.name for finding in findings}
-    wanted = {"Python", "packages", "ports", "proxy variables", "etcd", "rclone"}
+    wanted = {"Python", "packages", "ports", "proxy variables", "etcd", "rclone", "PostgreSQL"}
     assert wanted | {"temporary folder", "progress folder"} <= names
 
 

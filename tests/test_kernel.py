@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
 from labsvc.engines import find_etcd, find_rclone
-from labsvc.errors import EngineError
+from tests.needs import need
 from tests.patience import patience
 
 if TYPE_CHECKING:
@@ -312,11 +312,7 @@ def test_restart(fresh: Kernel) -> None:
 
 def test_sigkill_leaves_nothing(fresh: Kernel) -> None:
     """Three seconds after SIGKILL no process, port or temporary folder is left."""
-    try:
-        find_etcd()
-        find_rclone()
-    except EngineError as error:
-        pytest.skip(str(error))
+    need(find_etcd, find_rclone)
     cell = (
         "lab = Lab()\n"
         "hosts = [lab.serve_grpc(Shop()), lab.serve_http(app), lab.serve_etcd(nodes=3),"

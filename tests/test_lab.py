@@ -694,6 +694,8 @@ def test_an_embedded_broker_beside_an_outside_one(
         ("LAB_AMQP_URL", "serve_queue"),
         ("ETCD_ENDPOINTS", "serve_etcd"),
         ("LAB_S3_ENDPOINT", "serve_objects"),
+        ("LAB_POSTGRES_DSN", "serve_rows"),
+        ("LAB_REDIS_URL", "serve_cache"),
     ],
 )
 def test_nonsense_in_a_variable(

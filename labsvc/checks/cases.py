@@ -30,7 +30,7 @@ from labsvc.sweep.explore import again
 from labsvc.sweep.points import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from labsvc.lab import Lab
     from labsvc.sweep import Case as SweptCase
@@ -86,21 +86,20 @@ class Cases:
             SubmissionError: what is wrong with any answer.
 
         """
-        asked = [_Tries(self._answer, each, self._lab, within) for each in (*beside, case)]
-        looks = {tries: tries.once for tries in asked}
-        if only:
-            looks[asked[-1]] = partial(asked[-1].swept, only, at_once)
-        for _ in range(LOOKS):
-            found = _beside(looks)
+        swept = _Tries(self._answer, case, self._lab, within, only=only, at_once=at_once)
+        looks = [*(_Tries(self._answer, each, self._lab, within) for each in beside), swept]
+        for look in range(LOOKS):
+            found = _beside(looks, until_broken=not look)
             for tries, runs in found.items():
-                smallest = runs.smallest
-                if smallest is not None and tries.once(smallest.plan).smallest is not None:
-                    self._answer.failed = Failed(tries.case, smallest.plan)
-                    return tries.verdict(smallest)
+                for each in runs.broken:
+                    told = tries.verdict(each)  # a second run meets what the first has left
+                    if tries.once(each.plan).broken:
+                        self._answer.failed = Failed(tries.case, each.plan)
+                        return told
             unsure = {tries: runs for tries, runs in found.items() if not tries.kept(runs)}
             sure = [runs for tries, runs in found.items() if tries not in unsure]
             self.count += sum(len(runs.cases) for runs in sure)
-            looks = {tries: looks[tries] for tries in unsure}
+            looks = list(unsure)
             if not looks:
                 return None
         return _unjudged(next(iter(unsure.values())))
@@ -109,11 +108,22 @@ class Cases:
 class _Tries:
     """The runs of one case: the verdict of each, by its faults."""
 
-    def __init__(self, answer: Submission, case: Case, lab: Lab, within: float) -> None:
+    def __init__(
+        self,
+        answer: Submission,
+        case: Case,
+        lab: Lab,
+        within: float,
+        *,
+        only: Sequence[Fault] = (),
+        at_once: int = 1,
+    ) -> None:
         self.case = case
         self._answer = answer
         self._lab = lab
         self._within = within
+        self._only = only
+        self._at_once = at_once
         self._verdicts: dict[Plan, Verdict | None] = {}
         self._errors: list[Exception] = []
 
@@ -122,16 +132,18 @@ class _Tries:
         with self._own_errors():
             return Sweep((again(self._lab, self._scenario, plan, self._within, BLAME),))
 
-    def swept(self, only: Sequence[Fault], at_once: int) -> Sweep:
+    def look(self, *, until_broken: bool) -> Sweep:
         """Run it without a fault, then with one at each point."""
+        if not self._only:
+            return self.once()
         with self._own_errors():
             return sweep(
                 self._lab,
                 self._scenario,
-                only=only,
+                only=self._only,
                 within=self._within,
-                until_broken=True,
-                at_once=at_once,
+                until_broken=until_broken,
+                at_once=self._at_once,
                 passes=BLAME,
             )
 
@@ -141,7 +153,7 @@ class _Tries:
         With several calls under way it may be chance what comes after a fault: a second one that
         finds nothing to strike then breaks nothing.
         """
-        if runs.smallest is not None:
+        if runs.broken:
             return False
         for plan in [case.plan for case in runs.cases if case.state == "unknown"]:
             alone = self.once(plan).cases[0].state
@@ -185,13 +197,16 @@ class _Tries:
                 raise self._errors[0]
 
 
-def _beside(looks: Mapping[_Tries, Callable[[], Sweep]]) -> dict[_Tries, Sweep]:
+def _beside(looks: Sequence[_Tries], *, until_broken: bool) -> dict[_Tries, Sweep]:
     """Take these looks at the same time, the last one in this thread; return what each found."""
-    *others, last = looks.values()
+    *others, last = looks
     with ThreadPoolExecutor(len(looks)) as pool:
         # A copied context keeps what is printed in the cell that asked for the check.
-        found = [pool.submit(copy_context().run, look) for look in others]
-        own = last()
+        found = [
+            pool.submit(copy_context().run, partial(each.look, until_broken=until_broken))
+            for each in others
+        ]
+        own = last.look(until_broken=until_broken)
         return dict(zip(looks, [*(each.result() for each in found), own], strict=True))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from labsvc.checks.verdict import Verdict, broken, first_broken
 from labsvc.sweep import SweepError
-from labsvc.sweep.child import can_travel
+from labsvc.sweep.packing import can_travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,7 @@ def live(
     try:
         ended = run.child(work, *args)
     except SweepError:
-        kept = ", ".join(_that_stay(answer)) or "something that your function holds on to"
-        return broken(f"{said} {kept} cannot go into another process", f"{HINT} outlives it.")
+        return cannot_travel(answer, said)
     return first_broken(
         (ended.how == "raised", f"{said} there it raised {ended.error}", f"{HINT} is there."),
         (
@@ -39,6 +38,12 @@ def live(
             "What in it ends the process? Return, or raise an error.",
         ),
     )
+
+
+def cannot_travel(answer: Callable[..., Any], said: str) -> Verdict:
+    """Return the verdict on a function that cannot go into another process; `said` says why."""
+    kept = ", ".join(_that_stay(answer)) or "something that your function holds on to"
+    return broken(f"{said} {kept} cannot go into another process", f"{HINT} outlives it.")
 
 
 def _that_stay(answer: Callable[..., Any]) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labsvc.hosts.http import HttpService
     from labsvc.hosts.proxy import Proxy
     from labsvc.hosts.queue import ExternalQueue, QueueService
+    from labsvc.hosts.rows import RowsService
     from labsvc.lab import Lab
 
 T = TypeVar("T")
@@ -72,6 +73,10 @@ class Sandbox:
     def serve_etcd(self, name: str = "etcd", **settings: Any) -> EtcdService | ExternalEtcd:
         """Run etcd until the check ends."""
         return self.lab.serve_etcd(name=self._own(name), **settings)
+
+    def serve_rows(self, name: str = "rows") -> RowsService:
+        """Run a PostgreSQL of the check's own until it ends."""
+        return self.lab.serve_rows(name=self._own(name), embedded=True)
 
     def proxy(self, upstream: Any, name: str = "proxy") -> Proxy:
         """Put a proxy in front of a service, for faults and counts."""

@@ -1,11 +1,26 @@
 """The services that a lab hosts, a module for each kind.
 
 `service` is what all of them have in common: a name, a port that is kept, a ring buffer.
-`grpc`, `http`, `queue`, `dns` and `proxy` run in the kernel; `etcd` and `objects` (S3) are child
-processes. What runs in the kernel counts in `.stats`. A child process counts for itself, in
-its own terms (etcd at `/metrics`); put `lab.proxy(...)` before it to count connections and bytes.
+`grpc`, `http`, `queue`, `dns` and `proxy` run in the kernel, and count in `.stats`. `etcd`,
+`objects` (S3), `rows` (PostgreSQL) and `cache` (Redis) are child processes, which count for
+themselves, in their own terms (etcd at `/metrics`); put `lab.proxy(...)` before one to count its
+connections and bytes. `program` is what those of one program have in common, `external` what
+engines that run elsewhere have.
 """
 
 from __future__ import annotations
 
-__all__ = ["dns", "etcd", "grpc", "http", "objects", "proxy", "queue", "service"]
+__all__ = [
+    "cache",
+    "dns",
+    "etcd",
+    "external",
+    "grpc",
+    "http",
+    "objects",
+    "program",
+    "proxy",
+    "queue",
+    "rows",
+    "service",
+]

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from labsvc.child import Child
 from labsvc.engines import find_etcd
 from labsvc.errors import EngineError, LabError
-from labsvc.hosts.service import ExternalService, Service
+from labsvc.hosts.external import ExternalService
+from labsvc.hosts.service import Service
 from labsvc.ports import HOST
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
 from labsvc.amqp import Broker, BrokerStats, Depth
-from labsvc.errors import LabError
-from labsvc.hosts.service import ExternalService, LoopService
+from labsvc.hosts.external import ExternalService, target_of
+from labsvc.hosts.service import LoopService
 from labsvc.ports import HOST
 
 if TYPE_CHECKING:
@@ -93,12 +92,8 @@ class ExternalQueue(ExternalService):
     """A broker that runs elsewhere."""
 
     def __init__(self, name: str, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-            msg = f"{VARIABLE} is no AMQP address; write amqp://user:password@host:5672/"
-            raise LabError(msg)
-        port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
-        super().__init__(name, f"{parts.hostname}:{port}", VARIABLE)
+        wrong = f"{VARIABLE} is no AMQP address; write amqp://user:password@host:5672/"
+        super().__init__(name, target_of(url, {"amqp": 5672, "amqps": 5671}, wrong), VARIABLE)
         self.url = url
 
     def kill(self) -> None:

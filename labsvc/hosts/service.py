@@ -9,7 +9,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from labsvc.errors import LabError, LoopDeadError, PortInUseError
+from labsvc.errors import LoopDeadError, PortInUseError
 from labsvc.ports import HOST, hold
 
 if TYPE_CHECKING:
@@ -152,40 +152,3 @@ class LoopService(Service):
     @abstractmethod
     async def _aclose(self, grace: float) -> None:
         """Close what is open; called again, do nothing."""
-
-
-class ExternalService(Service):
-    """An engine that runs elsewhere, named by an environment variable."""
-
-    def __init__(self, name: str, target: str, variable: str) -> None:
-        super().__init__(name)
-        self._target = target
-        self._variable = variable
-        self._running = True
-
-    @property
-    def target(self) -> str:
-        """The address as "host:port"."""
-        return self._target
-
-    def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Refuse: the lab did not start it.
-
-        Raises:
-            LabError: always.
-
-        """
-        msg = (
-            f"{self.name!r} runs outside the lab ({self._variable} is set), so the lab cannot"
-            f" stop it; put lab.proxy({self.name}) before it and cut that, or unset the variable"
-        )
-        raise LabError(msg)
-
-    def release(self) -> None:
-        """Leave it running."""
-
-    def _open(self, port: int) -> int:
-        return port
-
-    def _close(self, grace: float) -> None:
-        return None

@@ -1,4 +1,4 @@
-"""Latency measured honestly: two ways to load a service, a comparison, and plots of both.
+"""Latency measured honestly: ways to load a service, a comparison, plots; and peaks of memory.
 
     `load`         closed and open loops, with threads and with asyncio: how a service bears a load
     `compare`      ways to do one thing, turn by turn under the same noise, and a judgement
@@ -6,6 +6,7 @@
     `record`       one timed call: what each load and comparison is made of
     `plots`        what a notebook shows of them: a picture, and the same in words
     `figure`       how that picture is drawn, and `series` its lines
+    `memory`       by how much the peak of a process grows with a piece of work
 
 Nothing that is printed holds a raw time; raw latencies are in plots only.
 """
@@ -22,6 +23,7 @@ from labsvc.measure.compare import (
 )
 from labsvc.measure.histogram import Histogram
 from labsvc.measure.load import Load, aio_closed_loop, aio_open_loop, closed_loop, open_loop
+from labsvc.measure.memory import PeakGrowth, peak_growth
 from labsvc.measure.plots import Plot, plot_loads
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Histogram",
     "Judgement",
     "Load",
+    "PeakGrowth",
     "Plot",
     "Quantiles",
     "Ratio",
@@ -38,5 +41,6 @@ __all__ = [
     "closed_loop",
     "compare",
     "open_loop",
+    "peak_growth",
     "plot_loads",
 ]

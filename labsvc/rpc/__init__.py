@@ -17,6 +17,8 @@ Calls that are made again
 Servers under load
     concurrency    so many calls at once, and the next one refused at once
     stream         a stream at its reader's pace; handlers that end with their call
+    chunks         a large file in chunks, which goes on where it broke
+    chunk_store    where the chunks arrive, and become a file
     drain          stop a server without failing a call
     observe        count what a server answered
     balance        one channel over many backends that come and go
@@ -44,6 +46,8 @@ __all__ = [
     "breaker",
     "breaking",
     "chain",
+    "chunk_store",
+    "chunks",
     "concurrency",
     "context",
     "contract",

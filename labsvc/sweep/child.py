@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import io
-import logging
 import multiprocessing
 import os
-import signal
 import threading
 from dataclasses import dataclass
 from multiprocessing.util import get_temp_dir
@@ -24,6 +21,9 @@ import cloudpickle
 
 from labsvc.errors import LabError
 from labsvc.sweep.commits import watched
+from labsvc.sweep.meeting import FarMeeting, Meeting
+from labsvc.sweep.packing import packed
+from labsvc.worker import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 GONE_SECONDS = 5.0  # for a process that was killed to end
 SOCKET_PATH = 103  # bytes that fit into a sockaddr_un everywhere (104 on macOS with its end)
 SOCKET_NAME = len("/listener-12345678")
-NEEDED = ["__main__", "labsvc.sweep.child", "aio_pika", "asyncio"]  # imported once for all children
+NEEDED = [  # imported once for all children
+    "__main__",
+    "labsvc.sweep.child",
+    "aio_pika",
+    "asyncio",
+    "psycopg",
+]
+PLAIN = (bool, int, float, str, bytes)  # what comes back from another process
 
 
 class SweepError(LabError):
@@ -53,10 +60,18 @@ class Database:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: its function returned, or raised `error`, or the process was killed."""
+    """How a child ended: its function returned, or raised `error`, or the process was killed.
+
+    `value` is what it returned, if that is a number, a string or a truth value.
+    """
 
     how: Literal["returned", "raised", "killed"]
     error: str = ""
+    value: bool | float | str | bytes | None = None
+
+
+def _nothing_strikes(_: Kind) -> tuple[int, None]:
+    return 0, None
 
 
 class Child:
@@ -67,9 +82,11 @@ class Child:
 
     """
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], reach: Reach) -> None:
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], reach: Reach = _nothing_strikes
+    ) -> None:
         try:
-            work = _packed((function, args))
+            work = packed((function, args))
         except Exception as error:
             msg = (
                 f"the function cannot go into another process ({error}): give it what it needs as"
@@ -77,6 +94,7 @@ class Child:
             )
             raise SweepError(msg) from error
         self._reach = reach
+        self._meeting = next((arg for arg in args if isinstance(arg, Meeting)), None)
         self._parent, theirs = multiprocessing.Pipe()
         self._process = _context().Process(target=_main, args=(theirs, work), daemon=True)
         self._process.start()
@@ -89,7 +107,10 @@ class Child:
                 what, said = self._parent.recv()
                 if what == "ended":
                     return Ended(*said)
-                self._reach(said)
+                if what == "meeting" and self._meeting is not None:
+                    self._meeting()
+                else:
+                    self._reach(said)
                 self._parent.send("go on")
         except (EOFError, OSError):
             return Ended("killed")
@@ -98,47 +119,25 @@ class Child:
             self._process.join(GONE_SECONDS)
             self._parent.close()
 
+    def has_ended(self) -> bool:
+        """Return whether there is an end to `wait` for, in a child that reaches no points."""
+        try:
+            return self._parent.poll()
+        except OSError:  # it was waited for
+            return True
+
     def kill(self) -> None:
         """Kill the process (SIGKILL)."""
         self._process.kill()
 
 
-class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """Packs what goes into another process; a lock is a new one there, as after a restart."""
+def finish(value: Any) -> Any:
+    """Return what a function returned; await it on a loop of its own, if it can be awaited."""
 
-    def reducer_override(self, thing: Any) -> Any:
-        make = _LOCKS.get(type(thing))
-        return (make, ()) if make is not None else super().reducer_override(thing)
+    async def main() -> Any:
+        return await value
 
-
-_LOCKS: dict[type, Callable[[], Any]] = {
-    type(make()): make for make in (threading.Lock, threading.RLock)
-}
-
-
-def _packed(work: Any) -> bytes:
-    with io.BytesIO() as file:
-        _Packer(file).dump(work)
-        return file.getvalue()
-
-
-def can_travel(thing: Any) -> bool:
-    """Return whether a thing can go into another process."""
-    try:
-        _packed(thing)
-    except Exception:  # noqa: BLE001  # whatever it is, it stays here
-        return False
-    return True
-
-
-def finish(value: Any) -> None:
-    """Await what a function returned, if it can be awaited, on a loop of its own."""
-
-    async def main() -> None:
-        await value
-
-    if inspect.isawaitable(value):
-        asyncio.run(main())
+    return asyncio.run(main()) if inspect.isawaitable(value) else value
 
 
 def _context() -> Any:
@@ -154,26 +153,22 @@ def _context() -> Any:
 
 def _main(parent: Connection, work: bytes) -> None:
     """Do the work, in the child."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop button is the parent's
-    logging.disable(logging.CRITICAL)  # what is broken here is broken on purpose
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin()
     function, args = cloudpickle.loads(work)
     points = _Points(parent)
-    opened = [watched(arg.path, points.reach) if isinstance(arg, Database) else arg for arg in args]
     try:
-        finish(function(*opened))
+        value = finish(function(*[_opened(arg, points) for arg in args]))
     except BaseException as error:  # noqa: BLE001  # whatever it is, the parent is told
         parent.send(("ended", ("raised", f"{type(error).__name__}: {error}")))
     else:
-        parent.send(("ended", ("returned",)))
+        parent.send(("ended", ("returned", "", value if isinstance(value, PLAIN) else None)))
     parent.recv_bytes()  # the end comes from the parent, before any clean-up here
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
+def _opened(arg: Any, points: _Points) -> Any:
+    if isinstance(arg, Database):
+        return watched(arg.path, points.reach)
+    return points.meet if isinstance(arg, FarMeeting) else arg
 
 
 class _Points:
@@ -184,6 +179,12 @@ class _Points:
         self._lock = threading.Lock()
 
     def reach(self, kind: Kind) -> None:
+        self._ask("point", kind)
+
+    def meet(self) -> None:
+        self._ask("meeting", None)
+
+    def _ask(self, what: str, said: Kind | None) -> None:
         with self._lock:
-            self._parent.send(("point", kind))
+            self._parent.send((what, said))
             self._parent.recv()

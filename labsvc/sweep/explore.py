@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WITHIN = 5.0
 MOST = 500
 FAREWELL_SECONDS = 1.0
+ONCE: tuple[Fault, ...] = ("late", "overtaken")  # in one run: for the deadline, for the rival
 
 
 def sweep(
@@ -57,8 +58,8 @@ def sweep(
         print(sweep(lab, order))
 
     A fault can bring up points that were not there without it: a second try. Each of them is struck
-    as well, by one fault more. "late" costs the caller its deadline, and strikes once in a run. The
-    same code reaches the same points, in every run.
+    as well, by one fault more. "late" costs the caller its deadline, and strikes once in a run, as
+    "overtaken" does: there is one rival. The same code reaches the same points, in every run.
 
     Args:
         lab: carries the doors.
@@ -114,8 +115,8 @@ def _next(run: Run, known: frozenset[Any], most: int, only: Sequence[Fault]) -> 
         room = most if point in known or not run.plan else most + 1
         if len(run.plan) < room:
             for fault in run.points[point]:
-                once = fault == "late" and any(strike.fault == "late" for strike in run.plan)
-                if fault in only and not once:
+                over = fault in ONCE and any(strike.fault == fault for strike in run.plan)
+                if fault in only and not over:
                     yield (*run.plan, Strike(point, fault))
 
 

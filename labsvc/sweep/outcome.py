@@ -48,9 +48,14 @@ class Sweep:
         return not self.left and all(case.state == "kept" for case in self.cases)
 
     @property
+    def broken(self) -> tuple[Case, ...]:
+        """The cases that break, those with fewer faults first."""
+        return tuple(case for case in self.cases if case.state == "broken")
+
+    @property
     def smallest(self) -> Case | None:
         """The first case that breaks, with the fewest faults; None if none does."""
-        return next((case for case in self.cases if case.state == "broken"), None)
+        return next(iter(self.broken), None)
 
     def count(self, state: str) -> int:
         """Return how many cases are in a state."""

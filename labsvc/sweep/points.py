@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-Kind = Literal["request", "answer", "publish", "confirm", "delivery", "ack", "commit", "committed"]
-"""What happens at a point. "commit" is before a commit of a database, "committed" after it."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-Fault = Literal["lost", "refused", "late", "killed"]
+Kind = Literal[
+    "request",
+    "answer",
+    "publish",
+    "confirm",
+    "delivery",
+    "ack",
+    "commit",
+    "committed",
+    "statement",
+    "result",
+]
+"""What happens at a point. "commit" is before a commit of a database, "committed" after it.
+
+A statement is one of PostgreSQL's, COMMIT among them; its result comes when it is done.
+"""
+
+Fault = Literal["lost", "refused", "late", "killed", "overtaken"]
 """What can go wrong there.
 
 lost: the connection breaks before it gets through. refused: the server says UNAVAILABLE (503 over
 HTTP/1.1), and does nothing. late: it comes when the caller has given up. killed: the process that
-is at work is killed just then (SIGKILL).
+is at work is killed just then (SIGKILL). overtaken: it waits while a rival is at work.
 """
 
 FAULTS: dict[Kind, tuple[Fault, ...]] = {
@@ -25,8 +42,18 @@ FAULTS: dict[Kind, tuple[Fault, ...]] = {
     "ack": ("lost", "killed"),
     "commit": ("killed",),
     "committed": ("killed",),
+    "statement": ("lost", "killed", "overtaken"),
+    "result": ("lost", "killed"),
 }
-"""What can go wrong at each kind of point; "killed" only where a child is at work."""
+"""What can go wrong at each kind of point; "killed" only where a child is at work, and "overtaken"
+only where there is a rival."""
+
+
+_NAMES: dict[Kind, str] = {
+    "committed": "commit",
+    "answer": "the answer to request",
+    "result": "the result of statement",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -34,8 +61,8 @@ class Point:
     """The `number`th event of its kind in a run, counted from 1 for each method.
 
     An answer has the number of its request, a confirm that of its message, an ack that of its
-    delivery. `method` is the name of a gRPC method, "POST" over HTTP/1.1, and empty for messages
-    and commits.
+    delivery; results are counted as statements are. `method` is the name of a gRPC method, "POST"
+    over HTTP/1.1, and empty for all others.
     """
 
     kind: Kind
@@ -44,7 +71,7 @@ class Point:
 
     def __str__(self) -> str:
         """Name it as a reader would: "the answer to request 1 of PlaceOrder", "commit 2"."""
-        kind = {"committed": "commit", "answer": "the answer to request"}.get(self.kind, self.kind)
+        kind = _NAMES.get(self.kind, self.kind)
         return f"{kind} {self.number}" + (f" of {self.method}" if self.method else "")
 
 
@@ -65,6 +92,7 @@ class Strike:
             "lost": "was lost",
             "refused": f"was refused with {'503' if by_http else 'UNAVAILABLE'}",
             "late": "came when the caller had given up",
+            "overtaken": "waited while a rival was at work",
         }
         return f"{self.point} {how[self.fault]}"
 
@@ -98,3 +126,10 @@ class Points(Protocol):
 
     def reach(self, kind: Kind, method: str = "", number: int = 0) -> tuple[int, Fault | None]:
         """Note a point, the next of its kind without a number; return that, and what strikes."""
+
+
+class RivalPoints(Points, Protocol):
+    """The same, where a rival may come first."""
+
+    def overtake(self, go_on: Callable[[], object]) -> None:
+        """Let the rival work, and call `go_on()`, from any thread, when it has done what it can."""

@@ -8,11 +8,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from labsvc.sweep.amqp_gate import AmqpGate
 from labsvc.sweep.child import Child
-from labsvc.sweep.http1_gate import Http1Gate
-from labsvc.sweep.http2_gate import Http2Gate
 from labsvc.sweep.points import FAULTS, Event, Fault, Kind, Plan, Point
+from labsvc.sweep.protocols import GateOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from labsvc.lab import Lab
     from labsvc.proxy.gate import Gate, Line
     from labsvc.sweep.child import Ended
-
-_HTTP2 = b"PRI "  # RFC 9113, section 3.4; no method of HTTP/1.1 is called so
 
 _numbers = itertools.count(1)
 
@@ -54,20 +50,22 @@ class Run:
         self._counts: dict[tuple[Kind, str], int] = {}
         self._lock = threading.Lock()
         self._child: Child | None = None
+        self._beside: list[Child] = []
+        self._rival: Callable[[], object] | None = None
 
     def door(self, service: Any) -> Door:
         """Put a proxy before a service, on which requests, answers and messages are points.
 
         Args:
             service: a service or a queue of the lab, or "host:port". What goes through has to
-                be plain HTTP or AMQP 0-9-1; TLS cannot be looked into.
+                be plain HTTP, AMQP 0-9-1 or PostgreSQL's; TLS cannot be looked into.
 
         """
         name = f"sweep-{next(_numbers)}"
         proxy = self._lab.proxy(service, name=name)
         self._doors.append(name)
         proxy.watch(self._gate)
-        url = getattr(service, "url", proxy.url)
+        url = getattr(service, "url", "") or getattr(service, "dsn", proxy.url)
         return Door(proxy.target, url.replace(proxy.upstream, proxy.target))
 
     def expect(self, kept: bool, broke: str) -> None:  # noqa: FBT001  # it reads as assert does
@@ -85,11 +83,43 @@ class Run:
             SweepError: the function or an argument cannot go into another process.
 
         """
-        self._child = Child(function, args, self.reach)
+        with self._lock:  # a point that is reached meanwhile waits until the child can be killed
+            self._child = Child(function, args, self.reach)
         try:
             return self._child.wait()
         finally:
             self._child = None
+
+    def beside(self, function: Callable[..., Any], *args: Any) -> Child:
+        """Start a function in another process, in which nothing strikes; wait for it yourself.
+
+        Raises:
+            SweepError: the function or an argument cannot go into another process.
+
+        """
+        child = Child(function, args)
+        self._beside.append(child)
+        return child
+
+    def rival(self, work: Callable[[], object]) -> None:
+        """Say what is to be done where a statement of the child is overtaken, in a thread.
+
+        The statement waits until `work()` has returned. Where it waits itself for what the child
+        holds, it has to return before it is done.
+        """
+        self._rival = work
+
+    def overtake(self, go_on: Callable[[], object]) -> None:
+        """Let the rival work, then call `go_on()`."""
+
+        def work() -> None:
+            try:
+                if self._rival is not None:
+                    self._rival()
+            finally:
+                go_on()
+
+        threading.Thread(target=work, name="labsvc-rival", daemon=True).start()
 
     def reach(self, kind: Kind, method: str = "", number: int = 0) -> tuple[int, Fault | None]:
         """Note that a point is reached; return its number, and the fault that strikes there.
@@ -101,9 +131,8 @@ class Run:
             if not number:
                 number = self._counts[kind, method] = self._counts.get((kind, method), 0) + 1
             point, child = Point(kind, number, method), self._child
-            faults = FAULTS[kind]
-            if child is None:
-                faults = tuple(fault for fault in faults if fault != "killed")
+            lacks = {"killed": child is None, "overtaken": self._rival is None}
+            faults = tuple(fault for fault in FAULTS[kind] if not lacks.get(fault))
             self.points.setdefault(point, faults)
             fault = next((s.fault for s in self.plan if s.point == point), None)
             if fault not in faults or point in self.struck:
@@ -116,63 +145,13 @@ class Run:
         return number, fault
 
     def abandon(self) -> None:
-        """Kill the child and remove the doors, with the connections that a run has left open."""
-        if (child := self._child) is not None:
-            child.kill()
+        """Kill the children and remove the doors, with the connections that a run has left open."""
+        for child in (self._child, *self._beside):
+            if child is not None:
+                child.kill()
         while self._doors:
             with suppress(KeyError):
                 self._lab.remove(self._doors.pop())
 
     def _gate(self, line: Line) -> Gate:
-        return _Unknown(line, self)
-
-
-class _Unknown:
-    """Finds out which protocol a connection speaks, from the client's first bytes."""
-
-    def __init__(self, line: Line, run: Run) -> None:
-        self._line = line
-        self._run = run
-        self._gate: Gate | None = None
-        self._said = b""  # what the client said, as long as that tells nothing
-        self._early = b""  # what the server said first
-
-    def up(self, data: bytes) -> None:
-        """Take bytes from the client."""
-        if self._gate is None:
-            self._said += data
-            if len(self._said) < len(_HTTP2):
-                return
-            data, self._said = self._said, b""
-            self._gate = self._choose(data)
-            self._gate.down(self._early)
-        self._gate.up(data)
-
-    def down(self, data: bytes) -> None:
-        """Take bytes from the server."""
-        if self._gate is None:
-            self._early += data
-        else:
-            self._gate.down(data)
-
-    def _choose(self, first: bytes) -> Gate:
-        if first.startswith(_HTTP2):
-            return Http2Gate(self._line, self._run)
-        if first.startswith(b"AMQP"):
-            return AmqpGate(self._line, self._run)
-        return Http1Gate(self._line, self._run) if first[:1].isupper() else _Open(self._line)
-
-
-class _Open:
-    """Lets through a protocol in which it sees no points."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-
-    def up(self, data: bytes) -> None:
-        """Let it through."""
-        self._line.pass_up(data)
-
-    def down(self, data: bytes) -> None:
-        """Let it through."""
-        self._line.pass_down(data)
+        return GateOf(line, self)

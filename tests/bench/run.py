@@ -32,7 +32,7 @@ from labsvc import Lab, closed_loop, compare
 from labsvc.rpc import chain
 from labsvc.rpc.balance import Balancer
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
-from tests.bench import etcd_rows, http_rows, queue_rows
+from tests.bench import etcd_rows, http_rows, media_rows, queue_rows, saga_rows
 from tests.bench.bench_row import Row
 
 if TYPE_CHECKING:
@@ -408,6 +408,8 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     *http_rows.PARTS,
     *queue_rows.PARTS,
     *etcd_rows.PARTS,
+    *saga_rows.PARTS,
+    *media_rows.PARTS,
     kernel_memory,
     notebooks,
     whole_test_run,

@@ -116,6 +116,31 @@ def test_the_smallest_case_is_told() -> None:
     assert run_check("26-order-once", asks_nobody).guarantee == "no effect"
 
 
+def test_the_first_run_that_broke_is_told() -> None:
+    """The second one, which makes sure, meets an answer that has kept something from the first."""
+    runs = iter(range(1000))
+
+    def twice_then_never(stub: Any) -> None:
+        if next(runs) == 0:
+            get(stub, "one")
+            get(stub, "two")
+
+    assert run_check("26-order-once", twice_then_never).guarantee == "2 effects"
+
+
+def test_what_breaks_by_chance_does_not_hide_what_always_breaks() -> None:
+    """A race that is lost now and then, and not again by itself, comes before the sure case."""
+    runs = iter(range(1000))
+
+    def now_and_then(stub: Any) -> None:
+        if next(runs) in {0, 2, 4}:  # the first run of each look, were each left at what breaks
+            get(stub, "one")
+        with_a_key_a_try(stub)
+
+    verdict = run_check("26-order-once", now_and_then)
+    assert verdict.guarantee == "the answer to request 1 of GetUser was lost: 2 effects"
+
+
 def test_what_is_wrong_with_any_answer_comes_first() -> None:
     """An error of the answer is its own, with its line, however deep in a sweep."""
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import pytest
 from pyetcd import etcdrpc
 from pyetcd.utils import prefix_range_end
 
 from labsvc.cells import until
 from labsvc.discovery import Cluster
 from labsvc.engines import find_etcd
-from labsvc.errors import EngineError
 from labsvc.hosts.etcd import EtcdService
+from tests.needs import need
 from tests.patience import patience
 
 if TYPE_CHECKING:
@@ -28,10 +27,7 @@ class Stage:
     """The nodes, their proxies, and what a test asks them itself, past the proxies."""
 
     def __init__(self, lab: Lab) -> None:
-        try:
-            find_etcd()
-        except EngineError as error:
-            pytest.skip(str(error))
+        need(find_etcd)
         service = lab.serve_etcd(nodes=3, embedded=True)
         assert isinstance(service, EtcdService)
         self.etcd = service

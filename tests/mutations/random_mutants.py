@@ -15,20 +15,21 @@ import difflib
 import random
 import re
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from queue import SimpleQueue
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import libcst as cst
 import libcst.matchers as m
 from mutmut.mutation.mutators import mutation_operators
 
-from tests.mutations.checkout import ROOT, copy_checkout, run_in
+from tests.mutations.checkout import ROOT, Copies, copies, run_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PACKAGES = ("rpc", "amqp", "delivery", "proxy", "measure", "checks")
 ELSEWHERE = {"bench", "browser", "engines"}  # need other programs, or minutes
@@ -153,15 +154,11 @@ def names(test: Path, module: Path) -> bool:
     return test.stem == f"test_{module.stem}" or dotted in test.read_text(encoding="utf-8")
 
 
-def noticed(mutant: Mutant, tests: Tests, copies: SimpleQueue[Path]) -> bool:
+def noticed(mutant: Mutant, tests: Tests, checkouts: Copies) -> bool:
     """Say whether a test fails, or does not end, with the fault; borrow one of the copies."""
     files = sorted(tests.files, key=lambda name: not names(ROOT / name, mutant.path))
-    copy = copies.get()
-    whole = (copy / mutant.path).read_text(encoding="utf-8")
-    (copy / mutant.path).write_text(mutant.code, encoding="utf-8")
-    code, output = run_in(copy, [*PYTEST, "-x", *files], tests.seconds)
-    (copy / mutant.path).write_text(whole, encoding="utf-8")
-    copies.put(copy)
+    with checkouts.changed(mutant.path, mutant.code) as copy:
+        code, output = run_in(copy, [*PYTEST, "-x", *files], tests.seconds)
     if code not in (0, 1, 2, None):  # 2: a test module could not even be imported
         sys.exit(f"pytest could not run with this fault:\n{mutant.diff}\n{output[-2000:]}")
     return code != 0
@@ -170,15 +167,11 @@ def noticed(mutant: Mutant, tests: Tests, copies: SimpleQueue[Path]) -> bool:
 def sample(package: str, count: int, seed: int) -> bool:
     """Try `count` mutants of the package, print each verdict, and say whether few survive."""
     chosen = mutants(package, count, random.Random(f"{seed} {package}"))  # noqa: S311
-    copies: SimpleQueue[Path] = SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
-        for number in range(AT_ONCE):
-            copy = Path(folder, str(number))
-            copy_checkout(copy)
-            copies.put(copy)
-        tests = tests_of(package, copy)
+    with copies(AT_ONCE) as checkouts, ThreadPoolExecutor(AT_ONCE) as pool:
+        with checkouts.borrow() as copy:
+            tests = tests_of(package, copy)
         caught = 0
-        verdicts = pool.map(lambda mutant: noticed(mutant, tests, copies), chosen)
+        verdicts = pool.map(lambda mutant: noticed(mutant, tests, checkouts), chosen)
         for mutant, verdict in zip(chosen, verdicts, strict=True):
             caught += verdict
             place = mutant.diff.partition("\n")[0]

@@ -1,24 +1,27 @@
 """Take each fix out, one at a time, and see a notebook or a test fail.
 
-    python -m tests.mutations.run [NN ...]
+    python -m tests.mutations.run [NN ...] [--one-in N]
 
 The files beside this one list the mutations, a file per notebook. Each is applied to a copy of the
 checkout. A mutation that nothing notices has survived: then the fix is not shown, or not tested.
+
+All of them take longer than the rest of CI together. So CI tries one in three, and another one with
+each commit.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from tests.mutations.checkout import copy_checkout, run_in
+from tests.mutations.checkout import ROOT, Copies, copies, run_in
 
 HERE = Path(__file__).parent
 SECONDS = 300
@@ -63,24 +66,24 @@ def replace_once(text: str, mutation: Mutation) -> str:
     return text.replace(mutation.find, mutation.replace)
 
 
-def apply(mutation: Mutation, copy: Path) -> None:
-    """Take the fix out of the copy; for a notebook's source, out of its built solution."""
-    path = copy / mutation.file
-    if not mutation.file.startswith("notebooks/source/"):
-        path.write_text(replace_once(path.read_text("utf-8"), mutation), encoding="utf-8")
-        return
-    replace_once(path.read_text("utf-8"), mutation)
-    built = copy / "notebooks" / "solutions" / f"{path.stem}.ipynb"
-    book = json.loads(built.read_text("utf-8"))
+def taken_out(mutation: Mutation) -> tuple[Path, str]:
+    """Return the file that is to change, and its text without the fix.
+
+    For a notebook's source, the file is its built solution.
+    """
+    path = Path(mutation.file)
+    text = replace_once((ROOT / path).read_text("utf-8"), mutation)
+    if not path.is_relative_to("notebooks/source"):
+        return path, text
+    built = Path("notebooks", "solutions", f"{path.stem}.ipynb")
+    book = json.loads((ROOT / built).read_text("utf-8"))
     for cell in book["cells"]:
         source = "".join(cell["source"])
         if mutation.find in source:
             cell["source"] = replace_once(source, mutation)
-            break
-    else:
-        msg = f"{mutation.name}: no cell of {built.name} holds {mutation.find!r}; build it first"
-        raise ValueError(msg)
-    built.write_text(json.dumps(book), encoding="utf-8")
+            return built, json.dumps(book)
+    msg = f"{mutation.name}: no cell of {built.name} holds {mutation.find!r}; build it first"
+    raise ValueError(msg)
 
 
 def command(mutation: Mutation) -> list[str]:
@@ -94,26 +97,32 @@ def command(mutation: Mutation) -> list[str]:
     return [*pytest, "--nbval", solution, *compare, "--nbval-cell-timeout", "60"]
 
 
-def survives(mutation: Mutation) -> str:
+def survives(mutation: Mutation, checkouts: Copies) -> str:
     """Return why the mutation was not noticed, "" if it was."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "copy")
-        copy_checkout(copy)
-        apply(mutation, copy)
+    with checkouts.changed(*taken_out(mutation)) as copy:
         code, output = run_in(copy, command(mutation), SECONDS)
     if code in (1, None):
         return ""  # no end is a failure too
     return f"pytest could not run it: {output[-500:]}" if code else "nothing failed"
 
 
+def turn_of_the_commit() -> int:
+    """Return a number that differs from commit to commit."""
+    command = ["git", "rev-parse", "HEAD"]
+    return int(subprocess.check_output(command, cwd=ROOT, text=True), 16)
+
+
 def main() -> int:
-    """Try every mutation, some at a time; return 1 if one survived."""
+    """Try the mutations, some at a time; return 1 if one survived."""
     parser = argparse.ArgumentParser(description="Take each fix out and see something fail.")
     parser.add_argument("numbers", metavar="NN", nargs="*", help="two digits; all if none is given")
-    mutations = load(parser.parse_args().numbers)
+    parser.add_argument("--one-in", type=int, default=1, help="leave out all but one in so many")
+    options = parser.parse_args()
+    mutations = load(options.numbers)[turn_of_the_commit() % options.one_in :: options.one_in]
     survivors = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for mutation, reason in zip(mutations, pool.map(survives, mutations), strict=True):
+    with copies(AT_ONCE) as checkouts, ThreadPoolExecutor(AT_ONCE) as pool:
+        verdicts = pool.map(lambda mutation: survives(mutation, checkouts), mutations)
+        for mutation, reason in zip(mutations, verdicts, strict=True):
             verdict = f"SURVIVED  {reason}" if reason else "killed"
             row = f"{mutation.notebook:24} {mutation.name:50} {verdict}"
             print(row, flush=True)

@@ -25,6 +25,7 @@ from labsvc import (
     closed_loop,
     compare,
     delivery,
+    discovery,
     faults,
     measure,
     open_loop,
@@ -37,12 +38,15 @@ from labsvc.h2_pings import Pings, send_pings
 from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService, HttpStats
 from labsvc.hosts.proxy import Proxy
+from labsvc.hosts.rows import RowsService
 from labsvc.proxy import Middlebox, ProxyStats
 from labsvc.rpc import (
     balance,
     breaker,
     breaking,
     chain,
+    chunk_store,
+    chunks,
     concurrency,
     context,
     contract,
@@ -76,7 +80,7 @@ from labsvc.web.breaking import breaking_changes
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -110,11 +114,14 @@ def hosting() -> None:
         etcd = lab.serve_etcd(nodes=3)
         etcd.kill(0)
         etcd.revive(0)
-        objects = lab.serve_objects()
+        objects, rows, cache = lab.serve_objects(), lab.serve_rows(), lab.serve_cache()
+        if isinstance(rows, RowsService):
+            assert_type(lab.serve_replica(rows), RowsService)
         urls: list[str] = [web.url, queue.url, etcd.target, objects.url, *etcd.targets]
+        urls += [rows.dsn, cache.url]
         folder = lab.folder("orders")
         assert_type(folder, Path)
-        for service in (users, web, queue, etcd, objects):
+        for service in (users, web, queue, etcd, objects, rows, cache):
             service.stop(grace=1)
             service.start()
             until(lambda running=service: running.running, timeout=5)  # type: ignore[misc]
@@ -194,6 +201,9 @@ def measuring(stub: user_pb2_grpc.UserServiceStub) -> None:
     judged = comparison.faster("kept", than="new", by=1.5)
     assert_type(judged, measure.Judgement)
     assert_type(judged.holds, bool | None)
+    with measure.peak_growth(call) as grown:
+        assert_type(grown, measure.PeakGrowth)
+        assert_type(grown.bytes, int)
     histogram = measure.Histogram([1, 2, 3])
     assert_type(histogram.merge(histogram).quantiles(0.5, 0.99), list[float])
     measure.closed_loop(call, calls=1)
@@ -356,6 +366,33 @@ def streaming(stub: Any, caller: grpc.ServicerContext) -> None:
     deadline.cancel_with(caller, stub.GetUser.future(ASK))
 
 
+def large_files(stub: Any, folder: Path) -> None:
+    """Send a file in chunks, and store them."""
+    store = chunk_store.ChunkStore(folder, most=2**30)
+
+    def upload(parts: Iterator[chunks.Chunk]) -> int:
+        for part in parts:
+            assert_type(store.append(part.sha256, part.offset, part.data), int)
+        return store.finish(part.sha256)
+
+    assert_type(chunks.send(folder / "film", store.stored, upload, tries=3), str)
+    assert_type(chunks.digest(folder / "film"), str)
+    assert_type(store.path(chunks.digest(folder / "film")), Path)
+    assert_type(store.sweep(3600), int)
+
+
+async def aio_large_files(folder: Path) -> None:
+    """Do so with coroutines."""
+
+    async def stored(sha256: str) -> int:
+        return len(sha256)
+
+    async def upload(parts: Iterator[chunks.Chunk]) -> None:
+        assert_type(next(parts).data, bytes)
+
+    assert_type(await chunks.aio_send(folder / "film", stored, upload), str)
+
+
 async def aio_streaming(stub: Any) -> None:
     """Do so with coroutines."""
 
@@ -408,6 +445,20 @@ def encrypting(
     assert_type(tls.peer_names(context), tuple[str, ...])
 
 
+def finding(target: str) -> None:
+    """Register a service, follow its members, and call one of them."""
+    assert_type(discovery.endpoints({"ETCD_ENDPOINTS": target}), list[str])
+    with (
+        discovery.Cluster([target]) as etcd,
+        discovery.Registration(etcd, "/services/users/10.0.0.7:50051", ttl=2) as mine,
+        balance.Balancer(grpc.insecure_channel, policy="least_loaded") as users,
+        discovery.Watch(etcd, "/services/users/", users.update, grace=2) as watch,
+    ):
+        assert_type(mine.wait(1) and watch.wait(1), bool)
+        assert_type(watch.used, list[str])
+        user_pb2_grpc.UserServiceStub(users).GetUser(ASK, timeout=1)
+
+
 async def delivering(channel: AbstractChannel, db: sqlite3.Connection) -> None:
     """Consume once, put aside what fails, send what was committed."""
 
@@ -426,6 +477,19 @@ async def delivering(channel: AbstractChannel, db: sqlite3.Connection) -> None:
     answer = await aio_place_order(channel, order_pb2.PlaceOrderRequest(), timeout=5)
     assert_type(answer, order_pb2.PlaceOrderResponse)
     await consumer.cancel()
+
+
+def sagas(db: sqlite3.Connection, call: Callable[[str, Mapping[str, Any]], object]) -> None:
+    """One step over several services, and the other side of its calls."""
+    saga = delivery.Saga(db, [delivery.Step("reserve", call, call)], pauses=(0.1,))
+    assert_type(saga.run("o-1", {"sku": "book-1"}), delivery.Result)
+    assert_type(saga.recover()[0].reason, str)
+    assert_type(saga.unfinished(), list[delivery.Result])
+    barrier = delivery.Barrier(db)
+    barrier.act("o-1", "reserve", lambda db: db.total_changes)
+    barrier.undo("o-1", "reserve", lambda db: db.total_changes)
+    refused: list[type[Exception]] = [delivery.Refused, delivery.TooLate]
+    refused.clear()
 
 
 def http_contracts(app: FastAPI, request: Request, state: BaseModel) -> None:

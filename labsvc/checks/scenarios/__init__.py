@@ -10,7 +10,8 @@ deadlines, hop                     22: passing a deadline on, and its stage: the
 tries, tries_made                  22: tries within a budget, and what was seen of them
 scripted_users                     22, stage of both: a service that fails as a script says
 cancellation, page                 23, and its stage: a page and the two services that it asks
-context, errors                    24 and 25
+context, parallel                  24: what to send on, and one request in many threads
+errors                             25
 retries, refusals                  26, and its stage: a shop that refuses
 stopping, pacing                   27: a handler that ends with its caller, a reader with credit
 server_concurrency, user_places    28: a limit for each user
@@ -18,7 +19,8 @@ blocking_library, library          28: a library that blocks, and what both exer
 connections_under_load             29
 drained_server                     29, its stage: a server that is told to go
 prices, leaving, third_party       30, what an answer leaves behind, and a party in trouble
-http_contracts, address_book       31, and its stage: addresses that others change too
+http_contracts, update_endings     31: a change that loses nobody's, and how an answer ended
+address_book                       31, its stage: addresses that others change too
 come_back, busy_shop               32, and its stage: a shop that sends its customers away
 readiness, health_stage            33, and its stage: services and their health
 tls_diagnosis, tls_stage           40, and its stage: servers with one thing wrong with their TLS
@@ -26,6 +28,13 @@ same_backend                       41
 registration, registry             42, and its stage: etcd, and what is in it
 queues, prefetch                   50
 delivery, dead_letters, outbox     51
+sold_once, box_office              52, and its stage: seats in PostgreSQL
+lone_seller, seat_sellers          52: one seller after the other, and those at work beside it
+vouchers, voucher_faults           53: calls of a saga in every order, and over faults
+voucher_rivals, voucher_desk       53: two processes at once; its stage, a voucher
+film_upload, film_errors           54: uploads that have to succeed, and those that cannot
+film_memory                        54: how much of a film is in memory at one moment
+film_stage, film_server            54, their stage: a server that takes chunks and fails
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire

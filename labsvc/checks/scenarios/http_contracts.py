@@ -9,14 +9,13 @@ import httpx2
 
 from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
-from labsvc.checks.learner_code import chain
+from labsvc.checks.scenarios import update_endings as ends
 from labsvc.checks.scenarios.address_book import SECONDS, USER_ID, AddressBook, AllLost
 from labsvc.checks.verdict import Verdict, first_broken, solved
-from labsvc.checks.wording import summary
 from labsvc.sweep.http1_gate import Http1Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from labsvc.checks.cases import Case
     from labsvc.checks.sandbox import Sandbox
@@ -24,13 +23,9 @@ if TYPE_CHECKING:
     from labsvc.sweep import Run
 
 TRIES = 3  # of each request, as the exercise says
-CHANGED = 412
 WRITES = 5  # in all, as it says too
 PATIENCE = 8.0  # seconds for one call of the answer
 MANY = 4
-FIELDS = ("street", "postcode", "city", "phone")
-NO_END = "What in it waits or repeats without an end? Three tries of a request, five writes."
-READ_AGAIN = "412 says that somebody was quicker: read again, and make what you write from that."
 FROM_LAST_READ = (
     "Is what you write made from the same answer as the `If-Match` that you send with it?"
 )
@@ -114,15 +109,15 @@ class _Wish:
             book = AddressBook(refusals=refusals)
             outcome = self._ask(answer, book, room, run)
             tries, said = book.asked.count(method), f"the service said {status} to the {method}"
-            return _common(outcome, book) or first_broken(
+            return ends.common(outcome, book) or first_broken(
                 (
                     tries > 1,
                     f"{said}, and was asked {tries} times",
                     "Only a lost request or answer, and 412, are worth another try.",
                 ),
                 (
-                    _status(outcome) != status,
-                    f"{said}, and {_ending(outcome)}",
+                    ends.status(outcome) != status,
+                    f"{said}, and {ends.ending(outcome)}",
                     "Is `raise_for_status()` called on every answer that you do not handle?",
                 ),
                 tries=tries,
@@ -136,15 +131,15 @@ class _Wish:
         book = AddressBook({"write": phones})
         outcome = self._ask(answer, book, room, run)
         writes = book.asked.count("PUT")
-        return _common(outcome, book) or first_broken(
+        return ends.common(outcome, book) or first_broken(
             (
                 writes != WRITES,
                 f"somebody else was quicker each time, and your function wrote {writes} times",
                 f"The exercise says {WRITES} writes at most; before that, do not give up.",
             ),
             (
-                _status(outcome) != CHANGED,
-                f"each write was refused with 412, and {_ending(outcome)}",
+                ends.status(outcome) != ends.CHANGED,
+                f"each write was refused with 412, and {ends.ending(outcome)}",
                 "After the last write the refusal goes to the caller: `answer.raise_for_status()`.",
             ),
             writes=writes,
@@ -160,15 +155,15 @@ class _Wish:
             way.watch(lambda line: Http1Gate(line, lost))
             outcome = self._start(answer, way.url, room).outcome()
             said = f"each {method} got lost"
-            return _common(outcome, book, lost.count) or first_broken(
+            return ends.common(outcome, book, lost.count) or first_broken(
                 (
                     lost.count != TRIES,
                     f"{said}, and your function sent {lost.count}",
                     f"The exercise says {TRIES} tries of a request. Count the first one too.",
                 ),
                 (
-                    not _lost(outcome),
-                    f"{said}, and {_ending(outcome)}",
+                    not ends.lost(outcome),
+                    f"{said}, and {ends.ending(outcome)}",
                     "After the last try the httpx2.TransportError goes to the caller.",
                 ),
                 tries=lost.count,
@@ -185,13 +180,13 @@ class _Wish:
             self._start(answer, url, room, {field: value}) for field, value in wanted.items()
         ]
         outcomes = [attempt.outcome() for attempt in started]
-        said = next(filter(None, (_common(each, book) for each in outcomes)), None)
-        failed = [_ending(each) for each in outcomes if each.error is not None]
+        said = next(filter(None, (ends.common(each, book) for each in outcomes)), None)
+        failed = [ends.ending(each) for each in outcomes if each.error is not None]
         return said or first_broken(
             (
                 bool(failed),
                 f"{MANY} callers changed a field each at once, and {' and '.join(failed[:1])}",
-                READ_AGAIN,
+                ends.READ_AGAIN,
             ),
             (
                 book.now.model_dump() != wanted,
@@ -210,8 +205,8 @@ class _Wish:
         lost = [field for field in wanted if stored[field] != wanted[field]]
         ours = [field for field in lost if field in self.changes]
         return (
-            _common(outcome, book)
-            or _failed(outcome)
+            ends.common(outcome, book)
+            or ends.failed(outcome)
             or first_broken(
                 (
                     bool(ours),
@@ -240,19 +235,19 @@ class _Wish:
     def _is_left_alone(self, outcome: Outcome, book: AddressBook) -> Verdict | None:
         """Return what broke where somebody else's value of a field has to stay."""
         said = "somebody else changed street meanwhile"
-        return _common(outcome, book) or first_broken(
+        return ends.common(outcome, book) or first_broken(
             (
                 book.now.street != self._theirs["street"],
                 f"{said}, and your function overwrote it",
                 "A value that is neither the first that you read nor yours is somebody else's.",
             ),
             (
-                not _names(outcome.error, ["street"]),
-                f"{said}, and {_ending(outcome)}",
+                not ends.names(outcome.error, ["street"]),
+                f"{said}, and {ends.ending(outcome)}",
                 "Raise a ValueError whose text has the field's name.",
             ),
             (
-                all(field in str(outcome.error) for field in FIELDS),
+                all(field in str(outcome.error) for field in ends.FIELDS),
                 f"{said}, and your ValueError names every field",
                 "Who reads it wants to know which one is somebody else's.",
             ),
@@ -273,78 +268,10 @@ class _Wish:
         client = httpx2.Client(base_url=url, timeout=SECONDS, trust_env=False, verify=False)
         wanted = dict(changes or self.changes)
         return answer.start(
-            room.enter(client), USER_ID, wanted, within=PATIENCE, allow=_may_be_right
+            room.enter(client), USER_ID, wanted, within=PATIENCE, allow=ends.may_be_right
         )
 
 
 def _door(book: AddressBook, room: Sandbox, run: Run) -> str:
     """Serve the addresses, and return where the way begins on which faults strike."""
     return run.door(room.serve_http(book, name="addresses")).url
-
-
-def _may_be_right(error: BaseException) -> bool:
-    """Return whether the text allows an error at all."""
-    return _names(error, FIELDS) or any(isinstance(each, httpx2.HTTPError) for each in chain(error))
-
-
-def _names(error: BaseException | None, fields: Sequence[str]) -> bool:
-    """Return whether an error says that a field belongs to somebody else."""
-    return isinstance(error, ValueError) and any(field in str(error) for field in fields)
-
-
-def _status(outcome: Outcome) -> int | None:
-    """Return the status with which the answer failed."""
-    return next(
-        (
-            int(each.response.status_code)
-            for each in chain(outcome.error or ValueError())
-            if isinstance(each, httpx2.HTTPStatusError)
-        ),
-        None,
-    )
-
-
-def _lost(outcome: Outcome) -> bool:
-    """Return whether the answer failed with a lost request or answer."""
-    errors = chain(outcome.error or ValueError())
-    return any(isinstance(each, httpx2.TransportError) for each in errors)
-
-
-def _ending(outcome: Outcome) -> str:
-    """Say how the answer ended."""
-    if outcome.error is None:
-        return "your function returned as if all was well"
-    return f"your function raised {summary(outcome.error)}"
-
-
-def _common(outcome: Outcome, book: AddressBook, lost: int = 0) -> Verdict | None:
-    """Return what is wrong in any case."""
-    return first_broken(
-        (outcome.hung, "your function did not come back", NO_END),
-        (
-            not book.asked and not lost,
-            "the service was not asked",
-            'Ask with `client.get(f"/users/{user_id}/address")`.',
-        ),
-        (
-            book.unconditional > 0,
-            "a PUT came without If-Match",
-            "The ETag of the answer that you have read goes into the header `If-Match`.",
-        ),
-    )
-
-
-def _failed(outcome: Outcome) -> Verdict | None:
-    """Return what is wrong with an error where there was a way to the end."""
-    if outcome.error is None:
-        return None
-    status, said = _status(outcome), f"your function gave up: it raised {summary(outcome.error)}"
-    if _names(outcome.error, FIELDS):
-        hint = "Nobody else had changed these fields to another value: it was yours, or the first."
-    elif status == CHANGED:
-        hint = READ_AGAIN
-    elif status is not None:
-        hint = "What did you send? A PUT takes the whole address, and nothing else."
-    else:
-        hint = "Three tries of each request, also after a timeout: see httpx2.TransportError."
-    return first_broken((True, said, hint))

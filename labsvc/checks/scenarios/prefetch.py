@@ -110,7 +110,7 @@ def _second_worker(answer: Submission, desk: QueueSandbox, unlucky: str) -> Verd
     if verdict := _ended_early(answer, worker):
         return verdict
     time.sleep(SETTLE_SECONDS)  # for acks on their way
-    if verdict := cancelled(worker):
+    if verdict := cancelled(worker, idle=True):
         return verdict
     desk.proxy.cut()
     time.sleep(0.1)

@@ -20,6 +20,7 @@ TRIES = 3  # of one beat: one fault strikes in a run, so the second one meets a 
 
 RAISE = "Did etcd fail in between? Then raise: the loop calls again with the lease it had."
 READ = "A refresh of a lease that is over raises nothing. What does its answer say?"
+REVOKED = "Its owner may revoke it, and the key goes with it."
 LOOK = "What in your function finds out whether the key is there, and whose it is?"
 
 
@@ -50,20 +51,31 @@ class _Check:
     def starts(self, answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
         """Register, with and without what a predecessor has left."""
         stage = Stage(self._registry, room, run)
-        fresh, left = stage.new_key(), stage.new_key()
-        stage.put(left, "left behind")
+        fresh, left, same = stage.new_key(), stage.new_key(), stage.new_key()
+        theirs = (stage.put(left, "left behind"), stage.put(same))
+        held = "another lease held the key"
         leases = []
-        for key in (fresh, left):
+        for key, when in (
+            (fresh, "the first beat had returned"),
+            (left, held),
+            (same, f"{held}, with the right value"),
+        ):
             lease = stage.beat(answer, key, 0).value
-            when = "another lease held the key" if key is left else "the first beat had returned"
             if lease in leases:
                 return broken(
                     "two services got the same lease",
                     "If one of them leaves, the other goes too. Keep nothing between calls.",
                 )
+            if lease in theirs:
+                return broken(f"{when}, and your function went on with that lease", REVOKED)
             if fault := stage.judge(key, lease, when):
                 return fault
             leases.append(lease)
+        if stage.beat(answer, fresh, 0).value in leases:
+            return broken(
+                "a service started anew, with lease 0, and got the lease of its predecessor",
+                f"{REVOKED} From where does your function know that lease?",
+            )
         return None
 
     def goes_on(self, answer: Submission, room: Sandbox, run: Run) -> Verdict | None:

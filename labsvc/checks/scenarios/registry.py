@@ -66,9 +66,11 @@ class Stage:
         points = [event.point for event in self._run.events]
         return sum(each.kind == "request" and each.method == "LeaseKeepAlive" for each in points)
 
-    def put(self, key: str, value: str) -> None:
-        """Write a key, bound to a lease that is not the answer's."""
-        self._own.put(key, value, self._own.lease(LONG))
+    def put(self, key: str, value: str = "") -> int:
+        """Write a key, with its right value by default; return the lease that it is bound to."""
+        lease = self._own.lease(LONG)
+        self._own.put(key, value or self._values[key], lease)
+        return int(lease.id)
 
     def delete(self, key: str) -> None:
         """Delete a key."""

@@ -50,10 +50,10 @@ def order_once(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`place_order(stub, user_id, lines)` returns the order: three tries at most, one effect."""
     cases = Cases(answer, sandbox)
     wish = _Wish()
+    refused = [*map(wish.is_refused, FINAL)]
     return (
         cases.broken(wish.is_placed_once, only=("lost", "refused", "late"), at_once=CALLERS)
-        or cases.broken(wish.is_placed_twice)
-        or next(filter(None, (cases.broken(wish.is_refused(code)) for code in FINAL)), None)
+        or cases.broken(wish.is_placed_twice, beside=refused)
         or cases.broken(wish.fails("UNAVAILABLE"), beside=[wish.fails("DEADLINE_EXCEEDED")])
         or cases.broken(wish.fails_with_others)
         or solved(

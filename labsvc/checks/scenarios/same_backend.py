@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from labsvc.checks.sandbox import Sandbox
     from labsvc.checks.submission import Submission
 
-ADDRESSES = [f"10.0.{net}.{host}:50051" for net, host in ((3, 7), (0, 12), (9, 1), (3, 71), (1, 2))]
+ADDRESSES = [
+    "10.0.3.7:50051", "10.0.0.12:50051", "10.0.9.1:50051", "10.0.3.7:50052", "10.0.1.2:50051"
+]  # fmt: skip
 NEW = "10.0.4.4:50051"
-USERS = [f"u-{number}" for number in range(400)]
+USERS = [*(f"u-{number}" for number in range(397)), "anna", "Zoë", "17"]
 LEAST, MOST = 40, 120
 FEW = 50  # users that are asked for again
+ORDERS = (
+    "Two clients may have the list in different orders: a place in it means nothing. Where two"
+    " addresses come out the same, what decides?"
+)
 OTHERS = "When the list changes, who moves?"
 
 
@@ -67,7 +73,7 @@ def _moved(answer: Submission, homes: Mapping[str, str], addresses: list[str]) -
 
 def _steady(answer: Submission, homes: Mapping[str, str]) -> Verdict | None:
     some = {user: homes[user] for user in USERS[:FEW]}
-    again = _moved(answer, some, ADDRESSES)
+    again = _moved(answer, dict(reversed(some.items())), ADDRESSES)  # a counter must not fit
     turned = _moved(answer, some, ADDRESSES[::-1]) + _moved(answer, some, sorted(ADDRESSES))
     return first_broken(
         (
@@ -78,7 +84,7 @@ def _steady(answer: Submission, homes: Mapping[str, str]) -> Verdict | None:
         (
             bool(turned),
             "users moved when the same addresses came in another order",
-            "Two clients may have the list in different orders. A place in it means nothing.",
+            ORDERS,
         ),
     )
 
@@ -97,6 +103,7 @@ def _spread(homes: Mapping[str, str]) -> Verdict | None:
 
 
 def _after_a_change(answer: Submission, homes: Mapping[str, str]) -> Verdict | None:
+    homes = dict([*homes.items()][::2])  # half will do: a ring of many places takes its time
     for leaver in ADDRESSES[:2]:
         stay = {user: home for user, home in homes.items() if home != leaver}
         left = [address for address in ADDRESSES if address != leaver]
@@ -122,7 +129,7 @@ def _elsewhere(choose: Callable[..., Any], homes: Mapping[str, str]) -> Verdict 
     """Ask in another process, where strings have other hashes and nothing is remembered."""
     some = {user: homes[user] for user in USERS[-FEW:]}
     try:
-        ended = Child(_ask_again, (choose, some, ADDRESSES), lambda _kind: (0, None)).wait()
+        ended = Child(_ask_again, (choose, some, ADDRESSES)).wait()
     except SweepError:
         return broken(
             "another client needs your function too, and it cannot go into another process",

@@ -23,16 +23,18 @@ LONGEST = 4.0  # seconds; the exercise says 3, and a busy machine adds to it
 PATIENCE = 5.0  # seconds for one call of the answer
 
 HINTS = {
-    "fine": "Whatever the server says, a status or a text, TLS has carried it. Does your call use"
+    "fine": "Whatever the server says, a status or a text, TLS has carried it: does your call use"
     " the `context` that it is given?",
     "plaintext": "An `SSL` error that is no VERIFY_FAILED: what came back was no TLS.",
-    "tls": "A server that wants TLS hangs up on plaintext. What does the URL say?",
+    "tls": "A server that wants TLS hangs up on plaintext: what does the URL say?",
     "name": "The text of Python's `ssl` says for what the certificate is not valid.",
     "time": "There is a time before a certificate is valid, and one after it.",
-    "authority": "Is the text one that you know? What is left of VERIFY_FAILED is the authority.",
-    "client": "A server that turns your certificate down just hangs up. The URL said https.",
+    "authority": "There are more such texts than one: what is left of VERIFY_FAILED is the"
+    " authority.",
+    "client": "A server that turns your certificate down just hangs up, and the URL said https.",
     "down": "Look at the text behind the `ConnectError`: not each one is about TLS.",
-    "silent": "A timeout may strike while it connects, in the handshake, and while it reads.",
+    "silent": "A second is the limit, and a timeout may strike while it connects, in the"
+    " handshake, and while it reads.",
 }
 
 
@@ -40,7 +42,7 @@ HINTS = {
 def diagnosis(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`what_is_wrong(url, context)` says in one word what is wrong, within three seconds."""
     cases = Cases(answer, sandbox)
-    quick, slow = (_each_mistake, _a_mute_server), _a_server_that_hangs
+    quick, slow = (_each_mistake, _a_mute_server), _a_late_server
     return cases.broken(slow, beside=quick, within=30) or solved(
         "each set-up got the word that is true for it", words=len(WORDS)
     )
@@ -64,18 +66,17 @@ def _a_mute_server(answer: Submission, room: Sandbox, _run: Run) -> Verdict | No
     return _judge(answer, Stage(room).is_mute())
 
 
-def _a_server_that_hangs(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
-    """Call the answer with a server that shakes hands, and then hangs."""
-    return _judge(answer, Stage(room).hangs())
+def _a_late_server(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
+    """Call the answer with a server that shakes hands, and answers too late."""
+    return _judge(answer, Stage(room).is_late())
 
 
 def _judge(answer: Submission, set_up: SetUp) -> Verdict | None:
-    context = set_up.context
-    before = (context.check_hostname, context.verify_mode)
+    before = _settings(set_up.context)
     began = time.monotonic()
-    outcome = answer.attempt(set_up.url, context, within=PATIENCE, allow=_of_a_request)
+    outcome = answer.attempt(set_up.url, set_up.context, within=PATIENCE, allow=_of_a_request)
     took = time.monotonic() - began
-    hint = HINTS[set_up.word]
+    hint = set_up.hint or HINTS[set_up.word]
     return first_broken(
         (
             outcome.hung or took > LONGEST,
@@ -88,7 +89,7 @@ def _judge(answer: Submission, set_up: SetUp) -> Verdict | None:
             f"Nothing may be raised: the word is the answer. {hint}",
         ),
         (
-            (context.check_hostname, context.verify_mode) != before,
+            _settings(set_up.context) != before,
             "your function has changed the context",
             "Others use it too, and would trust whom they must not. Only use it.",
         ),
@@ -107,6 +108,18 @@ def _judge(answer: Submission, set_up: SetUp) -> Verdict | None:
             f"{set_up.what}, and your function says {outcome.value!r}",
             hint,
         ),
+    )
+
+
+def _settings(context: ssl.SSLContext) -> tuple[object, ...]:
+    """Return what decides whom a context trusts, and how it talks."""
+    return (
+        context.check_hostname,
+        context.verify_mode,
+        context.verify_flags,
+        context.minimum_version,
+        context.maximum_version,
+        context.cert_store_stats(),
     )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ONE_DAY = timedelta(days=1)
 ELSEWHERE = "coupons.internal"
+IN_TIME = 0.3  # seconds until an answer, well within the second that the exercise gives
+TOO_LATE = 2.5  # seconds; a machine that stands still for one of them must not make it in time
 TALK = b"certificate has expired, WRONG_VERSION_NUMBER, Server disconnected"
 """What a server may say that has nothing to do with the TLS that carries it."""
 
@@ -28,18 +30,17 @@ TALK = b"certificate has expired, WRONG_VERSION_NUMBER, Server disconnected"
 class Page:
     """An app that answers each request with a status and a text, and counts them."""
 
-    def __init__(self, status: int = 200, *, hangs: bool = False) -> None:
+    def __init__(self, status: int = 200, *, after: float = 0) -> None:
         self.asked = 0
         self._status = status
-        self._hangs = hangs
+        self._after = after
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer."""
         if scope["type"] == "lifespan":
             return
         self.asked += 1
-        if self._hangs:
-            await asyncio.sleep(30)
+        await asyncio.sleep(self._after)
         start = {"type": "http.response.start", "status": self._status, "headers": []}
         await send(start)
         await send({"type": "http.response.body", "body": TALK})
@@ -54,6 +55,8 @@ class SetUp:
     word: str
     what: str
     page: Page
+    hint: str = ""
+    """What to say instead of the hint for the word."""
 
 
 class Stage:
@@ -68,10 +71,10 @@ class Stage:
     def quick(self) -> list[SetUp]:
         """Return the set-ups in which there is an end soon, always in the same order."""
         makers: Sequence[Callable[[], SetUp]] = (
-            self._fine, self._refuses, self._knows_us, self._needs_none, self._plaintext,
-            self._wants_tls, self._wants_tls_and_us, self._other_name, self._expired, self._early,
-            self._unknown, self._signed_by_itself, self._no_client, self._foreign_client,
-            self._old_client, self._down, self._down_in_plaintext,
+            self._fine, self._takes_time, self._refuses, self._knows_us, self._needs_none,
+            self._plaintext, self._wants_tls, self._wants_tls_and_us, self._other_name,
+            self._expired, self._early, self._unknown, self._signed_by_itself, self._no_client,
+            self._foreign_client, self._old_client, self._down, self._down_in_plaintext,
         )  # fmt: skip
         return [make() for make in makers]
 
@@ -106,21 +109,30 @@ class Stage:
         url = self._serve(page, self._ours_for())
         return SetUp(url, self.trusting(), "fine", "all was well", page)
 
+    def _takes_time(self) -> SetUp:
+        page = Page(after=IN_TIME)
+        url = self._serve(page, self._ours_for())
+        what = f"the server answered after {IN_TIME} seconds"
+        hint = "Silence is no answer within a second: how long does your call wait?"
+        return SetUp(url, self.trusting(), "fine", what, page, hint)
+
     def _refuses(self) -> SetUp:
         page = Page(503)
         url = self._serve(page, self._ours_for())
         return SetUp(url, self.trusting(), "fine", "the server answered 503, over TLS", page)
 
     def _knows_us(self) -> SetUp:
-        page = Page()
+        page = Page(403)
         url = self._serve(page, self._ours_for(), mutual=True)
         context = self.trusting(self._ours_for("orders.internal"))
-        return SetUp(url, context, "fine", "the context had the certificate that is wanted", page)
+        what = "the context had the certificate that is wanted, and the server answered 403"
+        return SetUp(url, context, "fine", what, page)
 
     def _needs_none(self) -> SetUp:
-        page = Page(404)
+        page = Page(400)
         url = self._serve(page)
-        return SetUp(url, self.trusting(), "fine", "both sides spoke plaintext", page)
+        what = "both sides spoke plaintext, and the server answered 400"
+        return SetUp(url, self.trusting(), "fine", what, page)
 
     def _plaintext(self) -> SetUp:
         page = Page()
@@ -200,11 +212,12 @@ class Stage:
         service.stop()
         return SetUp(service.url, self.trusting(), "down", "nobody listened", page)
 
-    def hangs(self) -> SetUp:
-        """Return a server that takes a request, over TLS, and never answers."""
-        page = Page(hangs=True)
+    def is_late(self) -> SetUp:
+        """Return a server that takes a request, over TLS, and answers too late."""
+        page = Page(after=TOO_LATE)
         url = self._serve(page, self._ours_for())
-        return SetUp(url, self.trusting(), "silent", "the server took the request and hung", page)
+        what = f"the server answered after {TOO_LATE} seconds"
+        return SetUp(url, self.trusting(), "silent", what, page)
 
     def is_mute(self) -> SetUp:
         """Return a server that takes a connection, and never says a word."""

@@ -50,6 +50,7 @@ class Tries:
         self.took = now - first
         self.idle = now - (ends or [now])[-1]
         self.starts = [start - first for start in starts]
+        self.ends = [end - first for end in ends]
         self.limits = [limit for limit in watch.timeouts[: self.count] if limit is not None]
         self.waits = [start - end for start, end in zip(starts[1:], ends, strict=False)]
         self.reason = _reason(self.outcome.error)

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 END_SECONDS = 4.0  # a worker ends in milliseconds; what it leaves behind is given two seconds
 
 
-def cancelled(worker: Attempt) -> Verdict | None:
-    """Cancel a worker, which may be at work; return what broke if it goes on, None if it ends."""
-    ended = worker.cancel(END_SECONDS)
+def cancelled(worker: Attempt, *, idle: bool = False) -> Verdict | None:
+    """Cancel a worker; return what broke if it goes on, None if it ends.
+
+    One that is idle is asked twice. Up to Python 3.11 `asyncio.wait_for`, which aio-pika calls for
+    each answer of the broker, drops a cancel that comes just after that answer.
+    """
+    ended = worker.cancel(END_SECONDS) or (idle and worker.cancel(END_SECONDS))
     worker.stop()
     if ended:
         return None

@@ -129,17 +129,24 @@ def one_leaves(
 def rush(
     line: grpc.Channel, library: Library, calls: int, counts: dict[str, int]
 ) -> Verdict | None:
-    """Let so many calls of a user come at the same moment, and again when they have ended."""
+    """Let so many calls of a user come at the same moment, and again when they have ended.
+
+    Where the cores are taken, a call may come when the others have gone. Then it is not told from a
+    place that is counted wrongly, unless that is so each time.
+    """
+    faults = []
     for user in [new_user() for _ in range(RUSHES)]:
-        served = []
+        served, all_came = [], True
         for _ in range(2):
             rushing = [start(line, user) for _ in range(calls)]
-            wait(lambda: _placed(rushing, library, user), SOON)  # noqa: B023
+            all_came &= wait(lambda: _placed(rushing, library, user), SOON)  # noqa: B023
             library.close_behind().set()
             served.append(count(rushing)["OK"])
         if fault := _rushed(library.most[user], served, counts):
-            return fault
-    return None
+            if all_came:
+                return fault
+            faults.append(fault)
+    return faults[0] if len(faults) == RUSHES else None
 
 
 def _placed(calls: list[Any], library: Library, user: str) -> bool:

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from labsvc import Lab
 from tests.patience import patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lab() -> Iterator[Lab]:
+    """Run the learner's own lab, which the checks must leave alone."""
+    with Lab() as running:
+        yield running
 
 
 @pytest.fixture

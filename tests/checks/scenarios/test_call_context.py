@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from labsvc.rpc import context as call_context
 from labsvc.rpc.context import CallContext, ContextExecutor
 from labsvc.shop.v1 import user_pb2
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
 Pairs = list[tuple[str, Any]]
 FIXED = secrets.token_hex(16)
 KEYS = ("traceparent", "x-request-id")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")

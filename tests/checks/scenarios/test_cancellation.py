@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from labsvc.lab import Lab
 from labsvc.rpc import deadline
 from labsvc.shop.v1 import order_pb2, user_pb2
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 EXERCISE = "23-two-calls"
 OK = grpc.StatusCode.OK
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 def start(context: Any, users: Any, orders: Any, user_id: str, **settings: Any) -> list[Any]:

@@ -29,13 +29,6 @@ OPEN: list[grpc.Channel] = []
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Close the channels of wrong answers after a test."""

@@ -9,21 +9,13 @@ import pytest
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE = "labsvc.shop.v1.UserService"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 def shut_down(server: Any, health: Any, stopping: Any, notice: float, grace: float) -> None:

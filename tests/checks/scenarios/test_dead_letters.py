@@ -9,24 +9,16 @@ import aio_pika
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from aio_pika.abc import AbstractIncomingMessage
 
     Save = Callable[[str], Awaitable[None]]
     Serve = Callable[[str, str, Save], Awaitable[None]]
     Handle = Callable[[AbstractIncomingMessage, Save], Awaitable[None]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 def server(handle: Handle) -> Serve:

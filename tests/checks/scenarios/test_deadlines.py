@@ -8,23 +8,15 @@ import grpc
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from labsvc.rpc.deadline import Deadline
 from labsvc.shop.v1 import user_pb2
 from tests.wrong_answer import assert_not_attempted, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 AGAIN = {grpc.StatusCode.UNAVAILABLE, LATE}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 def is_lost(error: Any) -> bool:

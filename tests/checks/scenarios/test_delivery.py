@@ -15,7 +15,7 @@ from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Issue = Callable[[sqlite3.Connection, Any], None]
 
@@ -29,13 +29,6 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as what a noteboo
 
 
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

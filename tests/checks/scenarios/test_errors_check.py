@@ -12,22 +12,14 @@ import grpc
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 EXERCISE = "25-from-behind"
 CODE = grpc.StatusCode
 AWAY = (CODE.UNAVAILABLE, CODE.DEADLINE_EXCEEDED)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 def answering(

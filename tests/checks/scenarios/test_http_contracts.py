@@ -6,22 +6,14 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 EXERCISE = "31-keep-updates"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 def address_of(user_id: str) -> str:

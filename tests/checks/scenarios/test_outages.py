@@ -8,21 +8,13 @@ import grpc
 import pytest
 
 from labsvc.checks import replay, run_check
-from labsvc.lab import Lab
 from labsvc.shop.v1 import user_pb2
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 OUTAGE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 class NoUserError(Exception):

@@ -20,7 +20,7 @@ from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     Relay = Callable[[sqlite3.Connection, str, str], Awaitable[None]]
 
@@ -33,13 +33,6 @@ HELD: list[Any] = []
 """What a wrong answer holds on to, as to a connection of the notebook."""
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as what a notebook defines
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 def relay(

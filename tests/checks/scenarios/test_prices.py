@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from labsvc.lab import Lab
 from labsvc.web.client import aio_client
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     Answer = Callable[[str, list[str]], Awaitable[Any]]
 
@@ -25,13 +24,6 @@ FOUR = httpx2.Limits(max_connections=4)
 KEPT: list[httpx2.AsyncClient] = []
 FOUND: dict[str, int] = {}
 """What wrong answers keep, as a notebook's global names would."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 async def cents(http: httpx2.AsyncClient, url: str) -> int:

@@ -12,11 +12,12 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from labsvc.lab import Lab
 
     Work = Callable[[bytes], Awaitable[None]]
     Send = Callable[[str, str, Iterable[str]], Awaitable[None]]
@@ -28,13 +29,6 @@ pytestmark = [
     # aio-pika says so of a connection that broke while it was opened
     pytest.mark.filterwarnings("ignore:coroutine 'Connection.close' was never awaited"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

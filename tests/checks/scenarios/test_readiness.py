@@ -13,23 +13,15 @@ from grpc_health.v1.health_pb2 import (  # type: ignore[import-untyped]
     HealthCheckResponse,
 )
 
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 CHECK = "33-readiness"
 Answer = tuple[int, dict[str, str]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 def told(answer: Any) -> str:

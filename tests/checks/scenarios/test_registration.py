@@ -6,22 +6,14 @@ import pyetcd as etcd3
 import pytest
 from pyetcd import etcdrpc
 
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 CHECK = "42-beat"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 def ttl_of(etcd: Any, lease: int) -> int:
@@ -149,6 +141,31 @@ def looks_at_the_value(etcd: Any, key: str, value: str, ttl: int, lease: int) ->
     return lease
 
 
+def looks_at_the_value_alone(etcd: Any, key: str, value: str, ttl: int, lease: int) -> int:
+    """Be content with the right value, whoever has bound it."""
+    if not ttl_of(etcd, lease):
+        lease = etcd.lease(ttl).id
+    if etcd.get(key)[0] != value.encode():
+        etcd.put(key, value, lease)
+    return lease
+
+
+def adopts(etcd: Any, key: str, value: str, ttl: int, lease: int) -> int:
+    """Go on with the lease of a predecessor that left the right value."""
+    found, meta = etcd.get(key)
+    if found == value.encode() and ttl_of(etcd, meta.lease_id):
+        return int(meta.lease_id)
+    return solution(etcd, key, value, ttl, lease)
+
+
+def named_after_the_key(etcd: Any, key: str, value: str, ttl: int, lease: int) -> int:
+    """Make the lease's id from the key, so that nobody has to remember it."""
+    lease = abs(hash(key)) % 2**62 + 1
+    if not ttl_of(etcd, lease):
+        etcd.lease(ttl, lease)
+    return solution(etcd, key, value, ttl, lease)
+
+
 def new_each_time(etcd: Any, key: str, value: str, ttl: int, lease: int) -> int:
     """Take a new lease with each beat."""
     lease = etcd.lease(ttl).id
@@ -257,6 +274,9 @@ def test_solved(answer: Callable[..., Any]) -> None:
         (never_looks, "deleted it, and the key was not in etcd", "finds out whether the key"),
         (looks_for_any_key, "another lease held the key, and the key was bound", "has to be there"),
         (looks_at_the_value, "another lease held the key, and", "has to be there"),
+        (looks_at_the_value_alone, "with the right value, and the key was bound", "has to be"),
+        (adopts, "your function went on with that lease", "may revoke it"),
+        (named_after_the_key, "got the lease of its predecessor", "may revoke it"),
         (new_each_time, "the next beat returned another one", "Take a new lease only"),
         (writes_each_time, "a beat wrote the key again", "Every watcher hears"),
         (no_refresh, "a beat did not refresh the lease", "Only `refresh_lease`"),
@@ -274,6 +294,18 @@ def test_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
     assert_wrong(CHECK, answer, guarantee, hint)
 
 
+def remembers_each_key() -> Callable[..., int]:
+    """Return an answer that keeps the leases itself, one for each key."""
+    kept: dict[str, int] = {}
+
+    def beat(etcd: Any, key: str, value: str, ttl: int, lease: int) -> int:
+        kept[key] = solution(etcd, key, value, ttl, kept.get(key, 0))
+        return kept[key]
+
+    return beat
+
+
 def test_wrong_memory() -> None:
-    """One lease for all services is one too few."""
+    """One lease for all services is one too few, and so is one for each key."""
     assert_wrong(CHECK, remembers(), "two services got the same", "Keep nothing")
+    assert_wrong(CHECK, remembers_each_key(), "the lease of its predecessor", "function know")

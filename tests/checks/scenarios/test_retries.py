@@ -11,22 +11,14 @@ import grpc
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from labsvc.shop.v1 import order_pb2
 from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 CODE = grpc.StatusCode

@@ -87,6 +87,22 @@ def few_places(user_id: str, addresses: list[str]) -> str:
     return places[bisect.bisect(places, (number(user_id), "")) % len(places)][1]
 
 
+def host_alone(user_id: str, addresses: list[str]) -> str:
+    """Forget that two backends may share a host."""
+    return max(addresses, key=lambda one: number(f"{one.partition(':')[0]} {user_id}"))
+
+
+def number_of_the_user(user_id: str, addresses: list[str]) -> str:
+    """Take each user's id for a letter and a number."""
+    return rendezvous(str(int(user_id.split("-")[1])), addresses)
+
+
+def takes_turns() -> Choose:
+    """Take turns, and remember nobody."""
+    turns = itertools.count()
+    return lambda _user, addresses: sorted(addresses)[next(turns) % len(addresses)]
+
+
 def address_alone(user_id: str, addresses: list[str]) -> str:
     """Let the largest address win every user."""
     return max(addresses, key=number)
@@ -129,7 +145,10 @@ def index(user_id: str, addresses: list[str]) -> Any:
 @pytest.mark.parametrize(
     ("answer", "guarantee", "hint"),
     [
-        (modulo, "in another order", "A place in it means nothing"),
+        (modulo, "in another order", "a place in it means nothing"),
+        (host_alone, "in another order", "what decides"),
+        (number_of_the_user, "raised", "print what it works with"),
+        (takes_turns(), "40 of 50 users got another address", "a counter remember no user"),
         (modulo_of_sorted, "one address left, and", "who moves"),
         (python_hash, "another process sent a user", "hash() of a string"),
         (few_places, "one address has", "many places"),

@@ -17,7 +17,6 @@ import grpc
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from labsvc.shop.v1 import user_pb2
 from tests.wrong_answer import assert_not_attempted, assert_wrong
 
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
     Query = Callable[[Any], Any]
 
 REFUSED = grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 def limited(handler: Handler, calls: int) -> Handler:

@@ -12,19 +12,11 @@ import grpc
 import pytest
 
 from labsvc.checks import run_check
-from labsvc.lab import Lab
 from labsvc.shop.v1 import order_pb2
 from tests.wrong_answer import assert_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab."""
-    with Lab() as running:
-        yield running
 
 
 def watch(read_stock: Callable[[], int], context: grpc.ServicerContext) -> Iterator[int]:

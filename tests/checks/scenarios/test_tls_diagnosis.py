@@ -12,23 +12,15 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from labsvc.lab import Lab
 from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 CHECK = "40-diagnosis"
 EXPIRED, EARLY, NO_NAME = 10, 9, (62, 64)  # OpenSSL's X509_V_ERR_…
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lab() -> Iterator[Lab]:
-    """Run the learner's own lab, which the checks must leave alone."""
-    with Lab() as running:
-        yield running
 
 
 def get(url: str, context: ssl.SSLContext, timeout: float | None = 1) -> httpx2.Response:
@@ -57,10 +49,10 @@ def stub_only(url: str, context: ssl.SSLContext) -> str:
     raise NotImplementedError("write this, then run the check below")  # noqa: EM101
 
 
-def by_text(url: str, context: ssl.SSLContext) -> str:
+def by_text(url: str, context: ssl.SSLContext, timeout: float = 1) -> str:
     """Solve the exercise."""
     try:
-        get(url, context)
+        get(url, context, timeout)
     except httpx2.TransportError as error:
         return word(error, url)
     return "fine"
@@ -155,6 +147,38 @@ def spoils_the_context(url: str, context: ssl.SSLContext) -> str:
 def own_context(url: str, context: ssl.SSLContext) -> str:
     """Trust what the system trusts."""
     return by_text(url, ssl.create_default_context())
+
+
+def older_tls(url: str, context: ssl.SSLContext) -> str:
+    """Make all others speak TLS 1.2 too."""
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return by_text(url, context)
+
+
+def in_a_hurry(url: str, context: ssl.SSLContext) -> str:
+    """Wait for a tenth of a second."""
+    return by_text(url, context, timeout=0.1)
+
+
+def takes_three_seconds(url: str, context: ssl.SSLContext) -> str:
+    """Take the limit of the function for that of the server."""
+    return by_text(url, context, timeout=2.9)
+
+
+def forbidden_is_client(url: str, context: ssl.SSLContext) -> str:
+    """Take a 403 for a certificate turned down."""
+    try:
+        return "client" if get(url, context).status_code == 403 else "fine"
+    except httpx2.TransportError as error:
+        return word(error, url)
+
+
+def bad_request_is_tls(url: str, context: ssl.SSLContext) -> str:
+    """Take a 400 for a server that wants TLS."""
+    try:
+        return "tls" if get(url, context).status_code == 400 else "fine"
+    except httpx2.TransportError as error:
+        return word(error, url)
 
 
 def any_failure_is_down(url: str, context: ssl.SSLContext) -> str:
@@ -284,12 +308,17 @@ def test_right_answers_are_solved(answer: Callable[..., object]) -> None:
         (says_fine, "spoke plaintext, and your function says 'fine'", "what came back was no"),
         (trusts_everybody, "and your function says 'client'", "use the `context`"),
         (spoils_the_context, "has changed the context", "Only use it"),
+        (older_tls, "has changed the context", "Only use it"),
+        (in_a_hurry, "answered after 0.3 seconds, and your function says 'silent'", "how long"),
+        (takes_three_seconds, "answered after 2.5 seconds, and your", "A second is the limit"),
+        (forbidden_is_client, "answered 403, and your function says 'client'", "has carried it"),
+        (bad_request_is_tls, "answered 400, and your function says 'tls'", "has carried it"),
         (own_context, "and your function says 'authority'", "use the `context`"),
         (any_failure_is_down, "and your function says 'down'", "what came back was no TLS"),
-        (closed_is_client, "the URL said http, and the server TLS", "What does the URL say?"),
-        (closed_is_tls, "and your function says 'tls'", "The URL said https"),
+        (closed_is_client, "the URL said http, and the server TLS", "what does the URL say?"),
+        (closed_is_tls, "and your function says 'tls'", "the URL said https"),
         (only_expired, "was not valid yet, and your function says 'authority'", "before a"),
-        (one_text_of_authorities, "was signed by itself", "What is left of VERIFY_FAILED"),
+        (one_text_of_authorities, "was signed by itself", "what is left of VERIFY_FAILED"),
         (verify_failed_is_authority, "was for coupons.internal, and", "not valid"),
         (a_status_is_a_failure, "and your function says 'down'", "TLS has carried it"),
         (reads_the_page, "and your function says 'time'", "TLS has carried it"),
@@ -298,7 +327,7 @@ def test_right_answers_are_solved(answer: Callable[..., object]) -> None:
         (raises_on_status, "raised HTTPStatusError", "TLS has carried it"),
         (asks_twice, "was asked 2 times", "Ask once"),
         (shouts, "none of the words", "small letters"),
-        (slow_is_down, "and your function says 'down'", "A timeout may strike"),
+        (slow_is_down, "and your function says 'down'", "a timeout may strike"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
