@@ -83,8 +83,10 @@ def sweep(
     with quiet():
         while waiting and len(cases) < MOST:
             turn = [waiting.popleft() for _ in range(min(at_once, len(waiting)))]
-            plans = [plan for plan, _ in turn]
-            tries = _run_all(lab, scenario, plans, within, passes)
+            tries = _run_all(lab, scenario, [plan for plan, _ in turn], within, passes)
+            for place, (run, case) in enumerate(tries):
+                if _missed(run) and not case.broke:  # something came late: once more, alone
+                    [tries[place]] = _run_all(lab, scenario, [run.plan], within, passes)
             for (run, case), (plan, known) in zip(tries, turn, strict=True):
                 cases.append(case)
                 if not plan:
@@ -118,6 +120,11 @@ def _next(run: Run, known: frozenset[Any], most: int, only: Sequence[Fault]) -> 
                 over = fault in ONCE and any(strike.fault == fault for strike in run.plan)
                 if fault in only and not over:
                     yield (*run.plan, Strike(point, fault))
+
+
+def _missed(run: Run) -> list[Strike]:
+    """Return the strikes whose point this run did not reach."""
+    return [strike for strike in run.plan if strike.point not in run.struck]
 
 
 def _run_all(
@@ -165,7 +172,7 @@ class _Trial:
         unknown = ""
         if error is not None:
             unknown = f"the scenario raised {type(error).__name__}: {error}"
-        elif missed := [s for s in run.plan if s.point not in run.struck]:
+        elif missed := _missed(run):
             unknown = f"{missed[0].point} was not reached again"
         return Case(run.plan, tuple(run.points), tuple(broke), unknown)
 

@@ -1,0 +1,45 @@
+"""Run the tests of the package beside each other, and those that fail once more, alone.
+
+Many tests hold what an answer is told within some seconds, and four at a time have two cores. One
+that fails there and passes alone fell to the load: it is named at the end, to be mended. One that
+fails alone too is a failure, and so are more than a few at once.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CACHE = ".pytest_cache/unit"  # its own: a test of the browser that failed is not asked here
+COMMAND = (sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars")
+TESTS = ("-o", f"cache_dir={CACHE}", "--ignore=tests/browser", "--ignore=tests/engines")
+MOST = 5  # failures that load may explain
+FAILED = 1  # pytest's exit code for tests that ran and failed
+
+
+def pytest(*options: str) -> int:
+    """Run the tests with these options, and return pytest's exit code."""
+    return subprocess.run([*COMMAND, *TESTS, *options], cwd=ROOT, check=False).returncode
+
+
+def main() -> int:
+    """Run all, then what failed; return pytest's exit code."""
+    code = pytest("--cache-clear", "-n", "4", "--dist", "worksteal")
+    if code != FAILED:
+        return code
+    failed = sorted(json.loads((ROOT / CACHE / "v/cache/lastfailed").read_text()))
+    if len(failed) > MOST:
+        print(f"{len(failed)} tests failed: too many to blame the load.")
+        return code
+    print(f"Once more, alone: {', '.join(failed)}", flush=True)
+    code = pytest("--last-failed")
+    if not code:
+        print(f"Failed beside other tests and passed alone, to be mended: {', '.join(failed)}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
