@@ -14,6 +14,8 @@ from labsvc.hosts.service import LoopService, Service
 from labsvc.kernel import NoProxy, StopButton
 from labsvc.loop import Loop
 from labsvc.serving import Serving
+from labsvc.timeline.record import MOST
+from labsvc.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,7 @@ class Lab(Serving):
             self._password = secrets.token_urlsafe(12)
             self._cleanup = ExitStack()
             self._stopped = False
+            self._timeline: Timeline | None = None
             self.loop = Loop.start()
             self.loop.on_end(self._farewell)
             self._cleanup.callback(self.loop.stop)
@@ -80,6 +83,20 @@ class Lab(Serving):
         with self._lock:
             return {name: service.target for name, service in self._services.items()}
 
+    def timeline(self, most: int = MOST) -> Timeline:
+        """Return a timeline, to record what happens in a `with` block.
+
+            with lab.timeline() as seen:
+                users.GetUser(request, timeout=1)
+            print(seen)
+
+        Args:
+            most: events kept, about 250 bytes each; older ones are dropped, and counted.
+
+        """
+        self._timeline = Timeline(self.targets, most)
+        return self._timeline
+
     def stop(self) -> None:
         """End everything: services, child processes, the loop, temporary files.
 
@@ -93,6 +110,8 @@ class Lab(Serving):
             self._stopped = True
             if Lab._current is self:
                 Lab._current = None
+            if self._timeline is not None:
+                self._timeline.end()
             with self._cleanup:
                 self._release_all()
 

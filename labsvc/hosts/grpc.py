@@ -99,7 +99,7 @@ class GrpcService(LoopService):
         self._options = (*OPTIONS, *options)
         self._interceptors = tuple(interceptors)
         self._credentials = credentials
-        self._tally = Tally(self.log)
+        self._tally = Tally(self.log, name)
         self._server: Any = None
         self._pool: ThreadPoolExecutor | None = None
 

@@ -17,6 +17,7 @@ import uvicorn
 from labsvc.errors import LabError
 from labsvc.hosts.service import LoopService
 from labsvc.ports import HOST
+from labsvc.timeline.asgi import Noted
 
 if TYPE_CHECKING:
     import ssl
@@ -48,7 +49,7 @@ class HttpService(LoopService):
     ) -> None:
         super().__init__(loop, name, port)
         self._tls = tls
-        self._app = _Counted(_asgi(app), self.log)
+        self._app = _Counted(Noted(_asgi(app), name), self.log)
         self._server: uvicorn.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
 

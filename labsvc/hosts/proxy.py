@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 from labsvc.faults import find
 from labsvc.hosts.service import LoopService
 from labsvc.proxy import Middlebox
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Proxy(LoopService):
     def __init__(self, loop: Loop, name: str, upstream: str) -> None:
         super().__init__(loop, name)
         self.upstream = upstream
-        self._middlebox = Middlebox(*_parse(upstream), self.log)
+        self._middlebox = Middlebox(*_parse(upstream), self.log, name)
 
     def __repr__(self) -> str:
         """Say where it listens, where it passes to, and what it does on the way."""
@@ -87,10 +88,12 @@ class Proxy(LoopService):
 
         """
         self._loop.run(self._middlebox.change(**settings))
+        record.note(f"set to: {self.faults}", party=self.name)
 
     def clear(self) -> None:
         """Pass everything on again, and reset the connections that were lost."""
         self._loop.run(self._middlebox.clear())
+        record.note("cleared", party=self.name)
 
     def cut(self) -> None:
         """Reset (RST) every open connection, once. New ones pass."""
@@ -99,6 +102,7 @@ class Proxy(LoopService):
     def freeze(self) -> None:
         """Let every open connection fall silent for good. New ones pass."""
         self._loop.run(self._middlebox.freeze())
+        record.note("every connection frozen", party=self.name)
 
     def watch(self, make_gate: MakeGate) -> None:
         """Let a gate stand in each connection that comes from now on.
@@ -128,6 +132,7 @@ class Proxy(LoopService):
             yield self.faults
         finally:
             self._loop.run(self._middlebox.restore(before))
+            record.note(f"set to: {self.faults}", party=self.name)
 
     async def _aopen(self, port: int) -> int:
         return await self._middlebox.start(port)

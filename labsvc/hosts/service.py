@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from labsvc.errors import LoopDeadError, PortInUseError
 from labsvc.ports import HOST, hold
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     import socket
@@ -60,6 +61,7 @@ class Service(ABC):
                 try:
                     self._port = self._open(self._port)
                     self._running = True
+                    record.note("started", party=self.name)
                 except BaseException as error:  # the stop button too
                     with suppress(Exception):
                         self._close(0)
@@ -78,8 +80,10 @@ class Service(ABC):
         with self._lock:
             if self._running:
                 self._running = False
+                record.note("stopping", party=self.name)
                 self._close(grace)
                 self._hold()
+                record.note("stopped", party=self.name)
 
     def release(self) -> None:
         """Let go for good what the lab holds, the port too. `Lab` calls it."""

@@ -157,9 +157,15 @@ class Connection:
             return
         self.lost = True
         self.middlebox.counters.silent += self.client.transport is not None
-        self.middlebox.counters.dropped += self._up.drop() + self._down.drop()
+        self.drop(self._up.drop() + self._down.drop())
         self.middlebox.log.append("a connection fell silent")
         self.refresh()
+
+    def drop(self, size: int) -> None:
+        """Count bytes that vanish."""
+        self.middlebox.counters.dropped += size
+        if size:
+            self.middlebox.note("swallowed")
 
     def finish(self) -> None:
         """Close both sockets when both directions have ended."""
@@ -171,6 +177,7 @@ class Connection:
         if ours and not self._over and self.client.transport is not None:
             self.middlebox.counters.resets += 1
             self.middlebox.log.append("a connection was reset")
+            self.middlebox.note("cut")
         self._stop()
         self.client.abort()
         self._upstream.abort()
@@ -195,6 +202,7 @@ class Connection:
             await self.middlebox.loop.create_connection(lambda: self._upstream, host, port)
         except OSError as error:
             self.middlebox.counters.refused += 1
+            self.middlebox.note("refused")
             self.middlebox.log.append(f"{host}:{port} took no connection: {error}")
             self.reset(ours=False)
 
@@ -212,6 +220,7 @@ class Connection:
         if self._last + limit > now:
             self._timer = self.middlebox.loop.call_at(self._last + limit, self._watch)
         elif faults.cut_after_idle is not None:
+            self.middlebox.note("cut", "idle")
             self._close()
         else:
             self.lose()

@@ -12,6 +12,7 @@ from labsvc.faults import Faults, Setting
 from labsvc.proxy.connection import Connection
 from labsvc.proxy.listener import Listener
 from labsvc.proxy.stats import Counters
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     from collections import deque
@@ -29,10 +30,12 @@ class Middlebox:
         host: the upstream's host.
         port: the upstream's port.
         log: where it says what it did to connections, line by line.
+        name: what a timeline calls it.
 
     """
 
-    def __init__(self, host: str, port: int, log: deque[str]) -> None:
+    def __init__(self, host: str, port: int, log: deque[str], name: str) -> None:
+        self.name = name
         self.upstream = (host, port)
         self.log = log
         self.faults = Faults()
@@ -129,12 +132,18 @@ class Middlebox:
         self.counters.open += 1
         self.counters.silent += connection.lost
         self.counters.connections += 1
+        self.note("connected")
         if not self._is_open:
             connection.reset(ours=False)  # it was accepted just before we stopped
 
     def leave(self, connection: Connection) -> None:
         """Remove a connection from the table."""
         self._connections.discard(connection)
+
+    def note(self, kind: record.Kind, detail: str = "") -> None:
+        """Note on the tape, if somebody records, what it does to a connection."""
+        if (tape := record.current()) is not None:
+            tape.add(kind, detail=detail, party=self.name)
 
     @property
     def _is_open(self) -> bool:

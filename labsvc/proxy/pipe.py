@@ -80,8 +80,10 @@ class Pipe:
         if connection.middlebox.faults.blackhole:
             connection.lose()
         if connection.lost:
-            connection.middlebox.counters.dropped += len(data)
+            connection.drop(len(data))
             return
+        if connection.middlebox.faults.delay:
+            connection.middlebox.note("delayed", f"{connection.middlebox.faults.delay:g} s")
         self._put(memoryview(data))
         self._queued += len(data)
         self.refresh()

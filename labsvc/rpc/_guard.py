@@ -66,19 +66,22 @@ class Call:
     """One call on its way into a handler, as its guard sees it.
 
     Attributes:
-        request: what came; for a stream of requests, its iterator.
+        request: what came; for a stream of requests, its iterator. A guard may put
+            its own in place.
         context: what the handler will get. A guard may put its own in place of gRPC's.
         answer: what the handler returned, None before; a stream of answers leaves it at None.
+        on_answer: called before each answer of a stream goes out; None for nothing.
         asynchronous: whether the handler is awaited; its `context.abort` is then awaited too.
 
     """
 
-    __slots__ = ("answer", "asynchronous", "context", "request")
+    __slots__ = ("answer", "asynchronous", "context", "on_answer", "request")
 
     def __init__(self, request: Any, context: Any, asynchronous: bool) -> None:  # noqa: FBT001
         self.request = request
         self.context = context
         self.answer: Any = None
+        self.on_answer: Callable[[], None] | None = None
         self.asynchronous = asynchronous
 
 
@@ -97,7 +100,7 @@ def _asynchronous(guard: Guard, behaviour: Any) -> Any:
         call = Call(request, context, True)  # noqa: FBT003
         try:
             with guard(call):
-                call.answer = await behaviour(request, call.context)
+                call.answer = await behaviour(call.request, call.context)
         except Refused as refused:
             await refused.aio_abort(context)
         except Answered as answered:
@@ -108,8 +111,10 @@ def _asynchronous(guard: Guard, behaviour: Any) -> Any:
         call = Call(request, context, True)  # noqa: FBT003
         try:
             with guard(call):
-                async with aclosing(behaviour(request, call.context)) as answers:
+                async with aclosing(behaviour(call.request, call.context)) as answers:
                     async for answer in answers:
+                        if call.on_answer is not None:
+                            call.on_answer()
                         yield answer
         except Refused as refused:
             await refused.aio_abort(context)
@@ -123,7 +128,7 @@ def _plain(guard: Guard, behaviour: Any, *, streams: bool) -> Any:
         call = Call(request, context, False)  # noqa: FBT003
         try:
             with guard(call):
-                call.answer = behaviour(request, call.context)
+                call.answer = behaviour(call.request, call.context)
         except Refused as refused:
             refused.abort(context)
         except Answered as answered:
@@ -134,7 +139,10 @@ def _plain(guard: Guard, behaviour: Any, *, streams: bool) -> Any:
         call = Call(request, context, False)  # noqa: FBT003
         try:
             with guard(call):
-                yield from behaviour(request, call.context)
+                for answer in behaviour(call.request, call.context):
+                    if call.on_answer is not None:
+                        call.on_answer()
+                    yield answer
         except Refused as refused:
             refused.abort(context)
 

@@ -1,7 +1,8 @@
 """Server interceptors that count what a gRPC server did.
 
 They stand outermost, so that they see the status that leaves the server, whatever the interceptors
-behind them make of it. `Lab.serve_grpc` puts one on every server.
+behind them make of it. `Lab.serve_grpc` puts one on every server. While a timeline is recorded they
+note each call on it, as what the server named `Tally.name` does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from labsvc.rpc import _server
 from labsvc.rpc._server import Layer
+from labsvc.timeline import record
+from labsvc.timeline.incoming import Incoming, requests
 
 if TYPE_CHECKING:
     from collections import deque
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from labsvc.rpc._guard import Call, Guard
+    from labsvc.timeline.record import Tape
 
 UNKNOWN_METHOD = "(unknown method)"
 
@@ -47,7 +51,8 @@ class CallStats:
 class Tally:
     """Counts calls per method and status, and writes one log line per finished call."""
 
-    def __init__(self, log: deque[str]) -> None:
+    def __init__(self, log: deque[str], name: str = "grpc") -> None:
+        self.name = name
         self._log = log
         self._lock = threading.Lock()
         self._methods: Counter[str] = Counter()
@@ -97,11 +102,15 @@ class _Watched(Layer):
     def guard(self, method: str, handler: Any) -> Guard | None:
         if method.startswith(self._hidden):
             return None
-        return partial(_watch, self._tally, _short(method))
+        streams = handler.response_streaming
+        return partial(_watch, self._tally, _short(method), streams)
 
 
-def _watch(tally: Tally, method: str, call: Call) -> _Context:
-    return (_AioContext if call.asynchronous else _SyncContext)(call, tally, method)
+def _watch(tally: Tally, method: str, streams: bool, call: Call) -> _Context:  # noqa: FBT001
+    context = (_AioContext if call.asynchronous else _SyncContext)(call, tally, method)
+    if (tape := record.current()) is not None:
+        context.note(tape, call, streams=streams)
+    return context
 
 
 def _short(method: str) -> str:
@@ -113,7 +122,7 @@ def _short(method: str) -> str:
 class _Context:
     """The handler's context, with an eye on the status that the handler decides."""
 
-    __slots__ = ("_aborted", "_code", "_context", "_counted", "_method", "_tally")
+    __slots__ = ("_aborted", "_code", "_context", "_counted", "_incoming", "_method", "_tally")
 
     def __init__(self, call: Call, tally: Tally, method: str) -> None:
         self._context = call.context
@@ -123,7 +132,17 @@ class _Context:
         self._code: Any = None
         self._aborted = False
         self._counted = False
+        self._incoming: Incoming | None = None
         tally.begin(method)
+
+    def note(self, tape: Tape, call: Call, *, streams: bool) -> None:
+        """Note on the tape what becomes of the call."""
+        pairs = self._context.invocation_metadata() or ()
+        incoming = self._incoming = Incoming(tape, self._tally.name, self._method, pairs)
+        if call.asynchronous or not streams:  # threads take turns at a plain stream of answers
+            incoming.act()
+        call.on_answer = partial(incoming.message, "sent")
+        call.request = requests(call.request, partial(incoming.message, "received"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
@@ -145,20 +164,26 @@ class _Context:
             self._count("OK" if self._client_waits() else "CANCELLED")
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._code = None
-            self._count("CANCELLED")
+            self._count("CANCELLED", cancelled=True)
         else:
             self._count("UNKNOWN", None if self._aborted else error)
+        if self._incoming is not None:
+            self._incoming.done()
 
     def _abort(self, code: Any) -> None:
         self._code = code
         self._aborted = True
 
-    def _count(self, default: str, error: BaseException | None = None) -> None:
+    def _count(
+        self, default: str, error: BaseException | None = None, *, cancelled: bool = False
+    ) -> None:
         if self._counted:
             return
         self._counted = True
         code = default if self._code is None else getattr(self._code, "name", str(self._code))
         self._tally.end(self._method, code, error)
+        if self._incoming is not None:
+            self._incoming.left(code, cancelled=cancelled)
 
     def _client_waits(self) -> bool:
         return True

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from labsvc.shop.errors import AlreadyExists, NotFound, OutOfStock, Unavailable
 from labsvc.shop.model import Order, OrderLine, OrderStatus, User, check_id, check_lines
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +99,8 @@ class Store:
             try:
                 yield self._db
                 self._db.execute("COMMIT")
+                if (tape := record.current()) is not None:
+                    tape.add("committed")
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")

@@ -32,7 +32,14 @@ from labsvc import Lab, closed_loop, compare
 from labsvc.rpc import chain
 from labsvc.rpc.balance import Balancer
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
-from tests.bench import etcd_rows, http_rows, media_rows, queue_rows, saga_rows
+from tests.bench import (
+    etcd_rows,
+    http_rows,
+    media_rows,
+    queue_rows,
+    saga_rows,
+    timeline_rows,
+)
 from tests.bench.bench_row import Row
 
 if TYPE_CHECKING:
@@ -410,6 +417,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     *etcd_rows.PARTS,
     *saga_rows.PARTS,
     *media_rows.PARTS,
+    timeline_rows.timeline,
     kernel_memory,
     notebooks,
     whole_test_run,

@@ -41,7 +41,7 @@ async def opened() -> AsyncIterator[Wire]:
     upstream = await asyncio.start_server(
         lambda reader, writer: accepted.put_nowait((reader, writer)), "127.0.0.1", 0
     )
-    box = Middlebox("127.0.0.1", upstream.sockets[0].getsockname()[1], deque())
+    box = Middlebox("127.0.0.1", upstream.sockets[0].getsockname()[1], deque(), "box")
     _, client = await asyncio.open_connection("127.0.0.1", await box.start(0))
     server, answers = await accepted.get()
     (connection,) = box._connections

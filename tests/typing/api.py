@@ -149,7 +149,7 @@ def hurting(lab: Lab, service: GrpcService) -> None:
     lab.proxy("127.0.0.1:9").stop()
     assert_type(faults.catalogue(), str)
     assert_type(faults.find("slow-link").settings(0.1), faults.Settings)
-    Middlebox("127.0.0.1", 9, deque())
+    Middlebox("127.0.0.1", 9, deque(), "box")
 
 
 def relay(hop: Hop, request: user_pb2.GetUserRequest, call: Any) -> user_pb2.GetUserResponse:

@@ -1,0 +1,17 @@
+"""What happened in a run: recorded at every boundary of the lab, put in order, and drawn.
+
+What a notebook holds:
+    `timeline`      a `with` block that records; two of them side by side
+How it is recorded:
+    `record`        the events, and the tape on which whoever owns a boundary notes them
+    `outgoing`      a call at its caller: `grpc_client` and `http_client` are the plain clients,
+                    `patches` wraps them while somebody records
+    `incoming`      a call at its handler; `asgi` is that for HTTP
+How it is told:
+    `spans`         events put together again, call by call and message by message
+    `order`         in words, in causal order
+"""
+
+from labsvc.timeline.timeline import Timeline, side_by_side
+
+__all__ = ["Timeline", "side_by_side"]
