@@ -10,6 +10,14 @@ How it is recorded:
 How it is told:
     `spans`         events put together again, call by call and message by message
     `order`         in words, in causal order
+How it is drawn:
+    `picture`       a run, or several below each other; `drawing` has the colours and matplotlib
+    `parts`         calls, handlers and messages, whatever is missing; `kinds` has their terms,
+                    and `words` says what happened
+    `layout`        where everything is, in inches: `frame` around it, a `panel` for each run
+    `lanes`         who has a lane, and in which order
+    `bars`          what is in them; `rows`, `labels` and `signs` find room, `strip` above them
+    `arrows`        what crosses lanes; all of it is `shapes` on a `scale`
 """
 
 from labsvc.timeline.timeline import Timeline, side_by_side

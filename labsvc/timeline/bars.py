@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labsvc.timeline.parts import LOSSES, Call, Message, Run, short, succeeded
+from labsvc.timeline.kinds import LOSSES, short, succeeded
+from labsvc.timeline.parts import Call, Message, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from labsvc.timeline.parts import Story
     from labsvc.timeline.record import Event
 
+_CANCELLED = "cancelled"
 _WORDS = {"committed": "commit"}
 _AT_QUEUE = ("requeued", "acked", "rejected", "dead-lettered", "expired", "returned")
 
@@ -35,12 +37,13 @@ class Bar:
     Attributes:
         look: "call", "handler", "queue" (a message in it) or "consumer" (a message at it).
         of: what it shows.
-        name: what is called, or the queue.
+        names: what is called, or the queue; the longest first.
         status: how it ended, if that is worth a word.
         torn: "l" or "r" or both: an end that was not recorded.
         vain: when nobody waits any more for what it does.
         owner: the bar without which it has no meaning.
-        row: the row in its lane, from 0; -1 if it is folded.
+        row: the row in its lane, from 0.
+        folded: whether it is not drawn, for want of room.
 
     """
 
@@ -49,14 +52,20 @@ class Bar:
     of: Call | Run | Message
     start: float
     end: float
-    name: str = ""
+    names: tuple[str, ...] = ()
     status: str = ""
     torn: str = ""
     vain: float = math.inf
     owner: Bar | None = None
-    row: int = -1
+    row: int = 0
+    folded: bool = False
     signs: list[Sign] = field(default_factory=list)
     ticks: list[float] = field(default_factory=list)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it is a handler that was told to stop."""
+        return self.look == "handler" and self.status == _CANCELLED
 
 
 @dataclass(eq=False)
@@ -79,7 +88,7 @@ def content(story: Story) -> Content:
         if isinstance(bar.of, Call) and bar.of.outer is not None:
             homes = [of_run[run] for run in bar.of.outer.runs if of_run[run].lane == bar.lane]
             begun = [home for home in homes if home.start <= bar.start]
-            bar.owner = (begun or homes or [None])[-1]
+            bar.owner = next(iter([*reversed(begun), *homes]), None)
     bars += [bar for message in story.messages for bar in _of_message(message, story)]
     found = Content(sorted(bars, key=lambda bar: bar.start))
     for message in story.messages:
@@ -112,16 +121,16 @@ def _of_call(call: Call, story: Story) -> Iterator[Bar]:
     if (end := called or seen) is not None:
         mine = _bar(end.party, "call", call, (called, seen), story)
         # With a handler, the name stands there.
-        mine.name = "" if call.runs else _name(end)
+        mine.names = () if call.runs else _names(end)[-1:]
         mine.status = "" if seen is None or succeeded(seen.detail) else seen.detail
         mine.ticks = _ticks(call, end.party, story)
         yield mine
     for run in call.runs:
         left = run.left
         bar = _bar(run.any.party, "handler", run, (run.entered, left), story)
-        bar.name, bar.owner = _name(run.any, call), mine
+        bar.names, bar.owner = _names(run.any, call), mine
         if left is not None:
-            ended = "cancelled" if left.kind == "cancelled" else left.detail
+            ended = _CANCELLED if left.kind == "cancelled" else left.detail
             bar.status = "" if succeeded(ended) else ended
         bar.ticks = _ticks(call, bar.lane, story)
         if story.wasted(run):
@@ -133,11 +142,11 @@ def _of_message(message: Message, story: Story) -> Iterator[Bar]:
     first, last = message.events[0], message.last
     ends = (first if first.kind == "published" else None, last)
     queue = _bar(first.party, "queue", message, ends, story)
-    queue.name = next((event.what for event in message.events if event.what), "")
+    queue.names = tuple(event.what for event in message.events if event.what)[:1]
     queue.status = "" if last is None else last.kind
     for event in message.events:
         if event.kind in _AT_QUEUE:
-            look = event.kind if event.kind in ("acked", "requeued") else "loss"
+            look = event.kind if event.kind in ("acked", "requeued") else "gone"
             word = "" if event is last else event.kind
             queue.signs.append(Sign(event.at - story.start, look, word, event))
     yield queue
@@ -146,7 +155,7 @@ def _of_message(message: Message, story: Story) -> Iterator[Bar]:
             later = message.events[place + 1 :]
             end = next((each for each in later if each.kind != "confirmed"), None)
             bar = _bar(event.target, "consumer", message, (event, end), story)
-            bar.name, bar.owner = queue.name, queue
+            bar.names, bar.owner = queue.names, queue
             yield bar
 
 
@@ -164,11 +173,12 @@ def _bar(
     return Bar(lane, look, of, start, max(start, end), torn=torn)
 
 
-def _name(event: Event, call: Call | None = None) -> str:
+def _names(event: Event, call: Call | None = None) -> tuple[str, ...]:
     """Return the method, and which try it is; of a client's own tries the caller knows."""
     called = None if call is None else call.called
     attempt = max(event.attempt, 1 if called is None else called.attempt)
-    return f"{short(event.what)}, try {attempt}" if attempt > 1 else short(event.what)
+    again = f"try {attempt}"
+    return (f"{short(event.what)}, {again}", again) if attempt > 1 else (short(event.what),)
 
 
 def _ticks(call: Call, party: str, story: Story) -> list[float]:

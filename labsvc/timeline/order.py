@@ -130,9 +130,10 @@ def _call(call: Call, depth: int) -> list[Line]:
     if seen is None:
         return lines
     taken = _streamed(call, called.party, depth)
-    place = next(
-        (n for n, line in enumerate(lines) if _follows(line.event, seen, called)), len(lines)
-    )
+    place = len(lines)
+    if not call.answered:
+        later = (n for n, line in enumerate(lines) if _follows(line.event, seen, called))
+        place = next(later, place)
     return [
         *lines[:place],
         *taken,
@@ -143,7 +144,7 @@ def _call(call: Call, depth: int) -> list[Line]:
 
 def _follows(event: Event | None, seen: Event, called: Event) -> bool:
     """Say whether an event below a call came after its caller had given up, or because of that."""
-    if event is None or seen.detail not in FALLOUT:
+    if event is None:
         return False
     if event.number > seen.number:
         return True

@@ -104,12 +104,24 @@ class Tape:
         self._noted: deque[Noted] = deque(maxlen=most)
         self._numbers = itertools.count()
         self._flows = itertools.count(1)
+        self._of: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         # By strand, handler and method: the request and the number of the last try, if it failed.
         self.failed: dict[tuple[int, int, str], tuple[Any, int]] = {}
 
     def new_flow(self) -> int:
         """Return a number for a new call or message."""
         return next(self._flows)
+
+    def flow_of(self, thing: object) -> int:
+        """Return the number of a message, a new one when it is first seen."""
+        flow = self._of.get(thing)
+        if flow is None:
+            flow = self._of[thing] = self.new_flow()
+        return flow
+
+    def same(self, thing: object, copy: object) -> None:
+        """Give a copy of a message the number of the message."""
+        self._of[copy] = self.flow_of(thing)
 
     def add(self, kind: Kind, what: str = "", detail: str = "", **more: Any) -> None:
         """Note an event of now; `more` are fields of `Event`. Who acts is known from `here`."""

@@ -45,6 +45,17 @@ class Call:
         return [each for each in (self.called, *ends, self.seen) if each is not None]
 
     @property
+    def answered(self) -> bool:
+        """Whether the status that the caller saw is one that a handler gave before."""
+        seen = self.seen
+        return seen is not None and any(
+            run.left is not None
+            and run.left.number < seen.number
+            and run.left.detail == seen.detail
+            for run in self.runs
+        )
+
+    @property
     def first(self) -> Event:
         """The event with which it began."""
         return min(self.events, key=lambda event: event.number)
