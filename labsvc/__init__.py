@@ -5,6 +5,7 @@ What a notebook holds:
                   has a module for each kind of service
     `proxy`       a middlebox before a service; `faults` is what it can do to connections
     `measure`     load, comparison and plots
+    `timeline`    what happened in a run, in order and as a picture
     `sweep`       a fault at every point of a run where one can strike, and what still holds
     `checks`      the exercises; `cells` is what cells of many notebooks use
     `shop`        the running example

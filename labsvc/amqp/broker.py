@@ -12,6 +12,7 @@ from urllib.parse import quote
 from labsvc.amqp.rules.counters import Counters
 from labsvc.amqp.rules.journal import FORGETFUL
 from labsvc.amqp.rules.memory import Memory
+from labsvc.amqp.rules.traced import Traced
 from labsvc.amqp.rules.vhost import VHost
 from labsvc.amqp.session.connection import Connection
 from labsvc.amqp.session.farewell import FAREWELL_SECONDS
@@ -49,6 +50,7 @@ class Broker:
             publishers beyond it have to wait.
         vhosts: the names of its virtual hosts. In `stats` and `timeline`, a queue of another
             than `/` has its virtual host before its name: "blue/orders".
+        name: what a timeline calls it (`labsvc.timeline`).
 
     """
 
@@ -61,6 +63,7 @@ class Broker:
         flush: bool = False,
         memory_limit: int = MEMORY_LIMIT,
         vhosts: Sequence[str] = ("/",),
+        name: str = "broker",
     ) -> None:
         self.user = user
         self.password = password
@@ -68,6 +71,7 @@ class Broker:
         self._flush = flush
         self._memory_limit = memory_limit
         self._names = tuple(vhosts)
+        self._traced = Traced(name)
         self._timeline = Timeline()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
@@ -215,7 +219,7 @@ class Broker:
     def _vhost(self, name: str) -> VHost:
         store = self._store
         journal = FORGETFUL if store is None else DurableJournal(store, name)
-        vhost = VHost(name, self._clock, journal, self._memory, self._counters)
+        vhost = VHost(name, self._clock, journal, self._memory, self._counters, traced=self._traced)
         if store is not None:
             recover(vhost, store)
         return vhost

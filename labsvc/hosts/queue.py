@@ -30,7 +30,7 @@ class QueueService(LoopService):
 
     def __init__(self, loop: Loop, name: str, password: str, folder: Path) -> None:
         super().__init__(loop, name)
-        self._broker = Broker(USER, password, folder)
+        self._broker = Broker(USER, password, folder, name=name)
         self._defects = _ToLog(self.log)
 
     @property

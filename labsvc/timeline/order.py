@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BAR = "| "
 EARLY = 0.02  # seconds by which the two ends of a call may differ on when its deadline is
+AT_ONCE = ("published", "returned", "confirmed")  # what a publisher hears of its message
 FALLOUT = ("DEADLINE_EXCEEDED", "CANCELLED")  # what a caller decides alone
 
 
@@ -214,12 +215,25 @@ def _life(message: Message) -> list[Event]:
     """Return a message's events; a confirm has no order with what consumers do, and comes first."""
     return sorted(
         message.events,
-        key=lambda event: (event.kind not in ("published", "confirmed", "returned"), event.number),
+        key=lambda event: (event.kind not in AT_ONCE, event.number),
     )
 
 
 def _at_broker(event: Event, depth: int) -> Line:
-    where = f" {event.what}" if event.what else ""
-    again = f" ({event.detail})" if event.detail else ""
-    who = f" by {event.target}" if event.target else ""
-    return Line(event.party, f"{event.kind}{where}{who}{again}", depth, event)
+    broker, client, queue = event.party, event.target or event.party, event.what
+    again = " again" if event.detail == "redelivered" else ""
+    by_consumer = event.kind == "rejected" and bool(queue)
+    who, words = {
+        "published": (client, f"publishes to {queue}"),
+        "confirmed": (broker, "confirms it"),
+        "returned": (broker, "returns it: no queue wants it"),
+        "rejected": (client, "rejects it") if by_consumer else (broker, "refuses it"),
+        "delivered": (broker, f"delivers it to {client}{again}"),
+        "acked": (client, "acks it"),
+        "requeued": (client, "gives it back"),
+        "dead-lettered": (broker, f"sends it on as a dead letter: {event.detail}"),
+        "expired": (broker, f"drops it: {event.detail}"),
+    }[event.kind]
+    if event.kind == "requeued" and event.detail:
+        who, words = broker, f"takes it back: {event.detail}"
+    return Line(who, words, depth + (event.kind not in AT_ONCE), event)

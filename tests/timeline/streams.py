@@ -33,7 +33,7 @@ class EchoServicer:
 
 def add_EchoServicer_to_server(servicer: EchoServicer, server: Any) -> None:
     """Register it, as generated code does."""
-    handlers = {
+    handlers: dict[str, Any] = {
         "Unary": grpc.unary_unary_rpc_method_handler(servicer.Unary),
         "Spread": grpc.unary_stream_rpc_method_handler(servicer.Spread),
         "Collect": grpc.stream_unary_rpc_method_handler(servicer.Collect),

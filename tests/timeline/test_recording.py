@@ -211,9 +211,8 @@ def test_a_client_that_gives_up(lab: Lab) -> None:
     """It sees its own timeout; the handler's answer comes later."""
     with lab.timeline() as seen:
         url = lab.serve_http(shop(), name="shop").url
-        with httpx2.Client(base_url=url, trust_env=False, timeout=0.3) as http:
-            with pytest.raises(httpx2.ReadTimeout):
-                http.get("/wait")
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.get(f"{url}/wait", trust_env=False, timeout=0.3)
         while not seen.count("left"):
             pass
     assert [event.detail for event in seen.events if event.kind in ("seen", "left")] == [
@@ -226,7 +225,7 @@ def test_commits_and_notes(lab: Lab) -> None:
     """A commit is the party's whose handler made it; outside of any it is the caller's."""
     store = Store.seeded()
     with lab.timeline() as seen, seen.caller("clerk"):
-        store.reserve("o-1", [OrderLine("book-1", 1)])
+        store.reserve("o-1", (OrderLine("book-1", 1),))
     assert [(event.party, event.kind) for event in seen.events] == [("clerk", "committed")]
 
 

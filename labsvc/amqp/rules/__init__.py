@@ -5,7 +5,7 @@
 A `queue` is declared with `arguments`, read into `settings`; what waits in it is its `backlog`,
 bounded by `limits`, ended by `expiry`, sent on by `deadletter`. Its `consumers` take turns
 (`rotation`). Around it: `clock`, `memory`, `counters`, and the `journal` that is told of each
-change.
+change, and `traced`, which notes on a timeline what happens to a message.
 """
 
 from __future__ import annotations
@@ -30,5 +30,6 @@ __all__ = [
     "rotation",
     "router",
     "settings",
+    "traced",
     "vhost",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from labsvc.amqp.rules.clock import Clock
     from labsvc.amqp.rules.queue import Queue
+    from labsvc.amqp.rules.traced import Traced
 
     Route = Callable[[str, tuple[str, ...], Mapping[str, Any]], Sequence[Queue]]
     Death = dict[str, bytes]  # a table of x-death, its values encoded
@@ -35,11 +36,13 @@ class DeadLetters:
     Args:
         route: from exchange, routing keys and headers to queues; none if the exchange is gone.
         clock: tells the time.
+        traced: notes it on a timeline.
 
     """
 
-    def __init__(self, route: Route, clock: Clock) -> None:
+    def __init__(self, route: Route, clock: Clock, traced: Traced) -> None:
         self._route = route
+        self._traced = traced
         self._clock = clock
         self._waiting: deque[tuple[str, Message]] = deque()
         self._busy = False
@@ -48,8 +51,13 @@ class DeadLetters:
         """Send a message on that died in a queue, if that queue has an exchange for it."""
         exchange = queue.settings.dead_letter_exchange
         if exchange is None:
+            if reason != "rejected":  # which its consumer said already
+                self._traced.note("expired", message, queue.name, detail=reason)
             return
-        self._waiting.append((exchange, buried(message, reason, queue, self._clock.now())))
+        letter = buried(message, reason, queue, self._clock.now())
+        self._traced.handed_on(message, letter)
+        self._traced.note("dead-lettered", message, queue.name, detail=reason)
+        self._waiting.append((exchange, letter))
         if not self._busy:  # a letter that dies again waits: no recursion, however long the chain
             self._busy = True
             try:

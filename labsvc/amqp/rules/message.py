@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PERSISTENT = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Message:
     """One published message. It never changes, so queues share it; only itself equals it.
 

@@ -20,6 +20,7 @@ from labsvc.amqp.rules.memory import UNLIMITED
 from labsvc.amqp.rules.names import RESERVED, no_queue, refuse_reserved
 from labsvc.amqp.rules.queue import Queue
 from labsvc.amqp.rules.settings import QueueSettings
+from labsvc.amqp.rules.traced import Traced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,7 @@ class VHost:
         journal: is told of what has to survive a crash.
         memory: counts the bytes of the messages in all queues.
         counters: count what happens; shared by the virtual hosts of a broker.
+        traced: notes it on a timeline; shared likewise.
 
     """
 
@@ -52,15 +54,20 @@ class VHost:
         journal: Journal = FORGETFUL,
         memory: Memory = UNLIMITED,
         counters: Counters | None = None,
+        *,
+        traced: Traced | None = None,
     ) -> None:
         self.name = name
         self.memory = memory
         self.counters = counters or Counters()
+        self.traced = traced or Traced()
         self.queues: dict[str, Queue] = {}
         self.exchanges = Exchanges(name, self.queues, journal)
         self._clock = clock or LoopClock()
         self._journal = journal
-        self._dead_letters = DeadLetters(self.exchanges.router.dead_letter, self._clock)
+        self._dead_letters = DeadLetters(
+            self.exchanges.router.dead_letter, self._clock, self.traced
+        )
 
     def queue(self, name: str, owner: object) -> Queue:
         """Return a queue.

@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
     from labsvc.amqp.session.channel import Channel
     from labsvc.amqp.session.unacked import Delivery
+    from labsvc.timeline.record import Kind
+
+
+_NOTED: dict[Answer, Kind] = {
+    Answer.ACK: "acked",
+    Answer.REQUEUE: "requeued",
+    Answer.REJECT: "rejected",
+}
 
 
 def settle(channel: Channel, answer: Answer, deliveries: list[Delivery]) -> None:
     """Do as the client says with deliveries that were taken out of `channel.unacked`."""
     release = channel.unacked.release
+    for delivery in deliveries:
+        channel.note(_NOTED[answer], delivery.entry.message, delivery.queue)
     if answer is Answer.REQUEUE:
         for queue in channel.unacked.requeue(deliveries):
             queue.dispatch()

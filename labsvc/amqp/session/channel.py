@@ -19,11 +19,14 @@ from labsvc.amqp.wire import frames
 if TYPE_CHECKING:
     from pamqp.base import Frame
 
+    from labsvc.amqp.rules.backlog import Entry
     from labsvc.amqp.rules.message import Message
     from labsvc.amqp.rules.queue import Queue
+    from labsvc.amqp.rules.traced import Role
     from labsvc.amqp.rules.vhost import VHost
     from labsvc.amqp.session.consumer import Consumer
     from labsvc.amqp.session.transaction import Transaction
+    from labsvc.timeline.record import Kind
 
 
 class Link(Publishing, Protocol):
@@ -36,6 +39,10 @@ class Link(Publishing, Protocol):
     user: str
     frame_max: int
     index: int
+
+    @property
+    def client_name(self) -> str:
+        """What the client calls itself, "" for nothing."""
 
     @property
     def wants_cancel_notify(self) -> bool:
@@ -96,16 +103,37 @@ class Channel:
         """Requeue what is unacked; return the queues, which need a dispatch."""
         if self.transaction is not None:
             self.unacked.put_back(self.transaction.roll_back())
-        return self.unacked.requeue(self.unacked.take_all(), lost=True)
+        deliveries = self.unacked.take_all()
+        for delivery in deliveries:
+            self.note("requeued", delivery.entry.message, delivery.queue, "connection lost")
+        return self.unacked.requeue(deliveries, lost=True)
 
     def send_confirms(self) -> None:
         """Answer everything that was published so far."""
         answers, confirmed = self.confirms.answer(self.number)
         self.vhost.counters.confirmed += confirmed
+        for message, taken in self.confirms.noted():
+            kind: Kind = "confirmed" if taken else "rejected"
+            self.vhost.traced.note(kind, message, "", self.client("publisher"))
         for answer in answers:
             self.connection.send(answer)
 
     # What its methods call
+
+    def client(self, role: Role) -> str:
+        """Return what a timeline calls the client."""
+        return self.vhost.traced.client(self.connection, self.connection.client_name, role)
+
+    def note(self, kind: Kind, message: Message, queue: Queue, detail: str = "") -> None:
+        """Note on a timeline what a consumer has got, or said of it."""
+        client = self.client("consumer")
+        self.vhost.traced.note(kind, message, queue.name, client, detail=detail)
+
+    def delivered(self, entry: Entry, queue: Queue) -> None:
+        """Count a message that goes to the client."""
+        self.vhost.counters.handed_out(redelivered=entry.redelivered)
+        again = "redelivered" if entry.redelivered else ""
+        self.note("delivered", entry.message, queue, again)
 
     def reply(self, method: Frame, *, nowait: bool = False) -> None:
         """Send a method, unless the client asked for no answer."""

@@ -69,6 +69,11 @@ class Connection(FrameProtocol):
         """Whether the client wants to hear of consumers that the broker ends."""
         return bool(self._handshake.capabilities.get("consumer_cancel_notify"))
 
+    @property
+    def client_name(self) -> str:
+        """What the client calls itself (its property connection_name), "" for nothing."""
+        return self._handshake.client_name
+
     def block(self, reason: str) -> None:
         """Read no more, since this connection publishes and memory is low; say so."""
         self.blocked = True

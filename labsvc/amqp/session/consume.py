@@ -77,7 +77,7 @@ def _on_get(channel: Channel, method: Basic.Get) -> None:
         tag = channel.unacked.next_tag()
     else:
         tag = channel.unacked.add(entry, queue, None)
-    channel.vhost.counters.handed_out(redelivered=entry.redelivered)
+    channel.delivered(entry, queue)
     start = _GET_OK.pack(Basic.GetOk.index, tag, entry.redelivered)
     message = entry.counted() if queue.quorum else entry.message
     channel.send_content(start + message.route + _COUNT.pack(len(queue)), message)

@@ -69,7 +69,7 @@ class Consumer:
             tag = channel.unacked.next_tag()
         else:
             tag = channel.unacked.add(entry, self.queue, self)
-        channel.vhost.counters.handed_out(redelivered=entry.redelivered)
+        channel.delivered(entry, self.queue)
         # RabbitMQ shows a consumer no count of 0; only basic.get does.
         message = entry.counted() if entry.deliveries else entry.message
         start, number = self._start, channel.number

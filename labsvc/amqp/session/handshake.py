@@ -85,6 +85,7 @@ class Handshake:
         self.channel_max = CHANNEL_MAX
         self.heartbeat = HEARTBEAT_SECONDS
         self.capabilities: dict[str, Any] = {}
+        self.client_name = ""  # as RabbitMQ's management page shows it
         self._secret = (user.encode(), password.encode())
         self._vhosts = vhosts
         self._expected: type[Frame] = Connection.StartOk
@@ -123,6 +124,8 @@ class Handshake:
 
     def _log_in(self, method: Connection.StartOk) -> None:
         properties: Any = method.client_properties
+        name = properties.get("connection_name", b"")
+        self.client_name = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
         capabilities = properties.get("capabilities")
         if isinstance(capabilities, dict):
             self.capabilities = capabilities

@@ -42,7 +42,7 @@ def publish(channel: Channel, content: Content) -> None:
         channel.transaction.publishes.append(routed)
         return
     taken = deliver(channel, routed)
-    if channel.confirms.on and channel.confirms.add(taken=taken):
+    if channel.confirms.on and channel.confirms.add(message, taken=taken):
         channel.connection.confirm_soon(channel)
 
 
@@ -50,6 +50,9 @@ def deliver(channel: Channel, routed: Routed) -> bool:
     """Put a message into its queues, or return it; return whether all of them took it."""
     vhost = channel.vhost
     vhost.counters.published += 1
+    vhost.traced.published(
+        routed.message, [queue.name for queue in routed.queues], channel.client("publisher")
+    )
     if routed.mandatory and not routed.queues:
         _return(channel, routed.message)
     taken = True
@@ -60,5 +63,6 @@ def deliver(channel: Channel, routed: Routed) -> bool:
 
 
 def _return(channel: Channel, message: Message) -> None:
+    channel.vhost.traced.note("returned", message, message.key, channel.client("publisher"))
     reason = _RETURN.pack(Basic.Return.index, ReplyCode.NO_ROUTE)
     channel.send_content(reason + shortstr(ReplyCode.NO_ROUTE.name) + message.route, message)
