@@ -2,7 +2,8 @@
 
 What a notebook holds:
     `lab`         what runs in this kernel, by name; `serving` is what it can start, and `hosts`
-                  has a module for each kind of service
+                  has a module for each kind of service; `lab_map` has who talks to whom, and
+                  `lab_map_picture` draws it; `panel` shows it live
     `proxy`       a middlebox before a service; `faults` is what it can do to connections
     `measure`     load, comparison and plots
     `timeline`    what happened in a run, in order and as a picture

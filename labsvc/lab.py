@@ -12,13 +12,17 @@ from labsvc.child import TempFolder
 from labsvc.errors import LabError
 from labsvc.hosts.service import LoopService, Service
 from labsvc.kernel import NoProxy, StopButton
+from labsvc.lab_map import plot as draw_map
 from labsvc.loop import Loop
+from labsvc.panel import Panel
 from labsvc.serving import Serving
 from labsvc.timeline.record import MOST
 from labsvc.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from labsvc.measure.plots import Plot
 
 S = TypeVar("S", bound=Service)
 
@@ -46,6 +50,8 @@ class Lab(Serving):
             self._cleanup = ExitStack()
             self._stopped = False
             self._timeline: Timeline | None = None
+            self._panel: Panel | None = None
+            self._edges: set[tuple[str, str]] = set()  # who called whom, in timelines
             self.loop = Loop.start()
             self.loop.on_end(self._farewell)
             self._cleanup.callback(self.loop.stop)
@@ -83,6 +89,26 @@ class Lab(Serving):
         with self._lock:
             return {name: service.target for name, service in self._services.items()}
 
+    def map(self) -> Plot:
+        """Draw what runs here, and who talks to whom.
+
+        Known are the upstreams of proxies, the calls that timelines have seen, and the connections
+        that this kernel has open now.
+        """
+        with self._lock:
+            return draw_map(self._services, self._edges)
+
+    def watch(self) -> Panel:
+        """Return a live panel of what runs here: the last expression of a cell shows it.
+
+        It is refreshed until `close()`, another `watch()` or the end of the lab.
+        """
+        with self._lock:
+            if self._panel is not None:
+                self._panel.close()
+            self._panel = Panel(lambda: dict(self._services))
+            return self._panel
+
     def timeline(self, most: int = MOST) -> Timeline:
         """Return a timeline, to record what happens in a `with` block.
 
@@ -94,7 +120,7 @@ class Lab(Serving):
             most: events kept, about 250 bytes each; older ones are dropped, and counted.
 
         """
-        self._timeline = Timeline(self.targets, most)
+        self._timeline = Timeline(self.targets, self._edges.update, most)
         return self._timeline
 
     def stop(self) -> None:
@@ -112,6 +138,8 @@ class Lab(Serving):
                 Lab._current = None
             if self._timeline is not None:
                 self._timeline.end()
+            if self._panel is not None:
+                self._panel.close()
             with self._cleanup:
                 self._release_all()
 

@@ -24,12 +24,19 @@ class Timeline:
 
     Args:
         targets: returns the "host:port" of what runs in the lab, by name.
+        ended: is told who called whom when the recording ends, as pairs of names.
         most: events kept; older ones are dropped, and counted.
 
     """
 
-    def __init__(self, targets: Callable[[], Mapping[str, str]], most: int = record.MOST) -> None:
+    def __init__(
+        self,
+        targets: Callable[[], Mapping[str, str]],
+        ended: Callable[[set[tuple[str, str]]], None],
+        most: int = record.MOST,
+    ) -> None:
         self._targets = targets
+        self._ended = ended
         self._tape = record.Tape(most)
         self._main = 0
         self._installed = ExitStack()
@@ -63,6 +70,7 @@ class Timeline:
         """End the recording, and put the clients back as they were. A second call does nothing."""
         if record.current() is self._tape:
             self._look_round()
+            self._ended(self.edges())
         self._installed.close()
 
     @property
