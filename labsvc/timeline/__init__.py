@@ -8,12 +8,13 @@ How it is recorded:
                     `patches` wraps them while somebody records
     `incoming`      a call at its handler; `asgi` is that for HTTP
 How it is told:
-    `spans`         events put together again, call by call and message by message
-    `order`         in words, in causal order
+    `parts`         events put together again: calls, handlers and messages, whatever is missing;
+                    `kinds` has the terms
+    `order`         in words and in causal order, with `phrases` for single events; `spans` has
+                    what was done in which handler
+    `words`         in one sentence, and what differs between two runs
 How it is drawn:
     `picture`       a run, or several below each other; `drawing` has the colours and matplotlib
-    `parts`         calls, handlers and messages, whatever is missing; `kinds` has their terms,
-                    and `words` says what happened
     `layout`        where everything is, in inches: `frame` around it, a `panel` for each run
     `lanes`         who has a lane, and in which order
     `bars`          what is in them; `rows`, `labels` and `signs` find room, `strip` above them

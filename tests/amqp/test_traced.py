@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 import pytest
 
-from labsvc import Lab
+from labsvc import Lab, aio_until
 from labsvc.timeline import record
 
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ def test_nothing_is_kept_when_nobody_records(lab: Lab) -> None:
             await publish(channel)
             with lab.timeline() as seen:
                 await (await orders.get()).ack()
+                await aio_until(lambda: seen.count("acked") == 1)
         assert lives(seen) == [["delivered", "acked"]]
 
     asyncio.run(main())
