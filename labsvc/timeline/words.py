@@ -49,6 +49,9 @@ def counts(story: Story) -> list[Count]:
     failed = sum(call.seen is not None and not succeeded(call.seen.detail) for call in called)
     cancelled = sum(run.left is not None and run.left.kind == "cancelled" for run in _runs(story))
     wasted = float(f"{sum(map(story.wasted, _runs(story))):.2g}")
+    retried = sum(len(call.runs) - 1 for call in called if call.runs)  # by gRPC itself
+    kinds = Counter(event.kind for call in story.calls for event in call.streamed)
+    untaken = max(0, kinds["sent"] - kinds["received"])
     swallowed = sum(event.kind == "swallowed" for event in story.proxied)
     ends = Counter(message.last.kind for message in story.messages if message.last is not None)
     again = sum(
@@ -58,11 +61,13 @@ def counts(story: Story) -> list[Count]:
     lost = ends["rejected"] + ends["returned"] + ends["expired"]
     return [
         _count(len(called), "call"),
+        Count(retried, "no more tries", "{} more try", "{} more tries"),
         Count(late, "none after the deadline", *["{} after the deadline"] * 2),
         Count(failed, "none failed", *["{} failed"] * 2),
         _count(cancelled, "handler", " cancelled"),
         Count(wasted, "no work in vain", *["{} s of work in vain"] * 2),
         Count(swallowed, "nothing swallowed", *["swallowed {} times"] * 2),
+        _count(untaken, "message", " of streams not taken"),
         _count(len(story.messages), "message"),
         Count(ends["acked"], "none acked", *["{} acked"] * 2),
         Count(again, "none redelivered", *["{} redelivered"] * 2),
