@@ -199,6 +199,7 @@ class Broker:
     def _prepare(self, store: Store | None) -> None:
         """Make what one run of the broker needs, from what the store has."""
         self._store = store
+        self._traced.ended = False
         self._group_commit = GroupCommit(store)
         self._clock = TurnClock(self._group_commit)
         self._memory = Memory(self._memory_limit)
@@ -207,7 +208,8 @@ class Broker:
         self._timeline.restart()
 
     def _end(self) -> None:
-        """Close the store; nothing that happens from now on is stored."""
+        """Close the store; nothing that happens from now on is stored, or noted."""
+        self._traced.ended = True
         self._timeline.sample(self._queues())
         self._clock.stop()
         for queue in self._queues().values():

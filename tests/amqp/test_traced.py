@@ -107,6 +107,21 @@ def test_clients_have_names(lab: Lab) -> None:
     ]
 
 
+def test_a_client_is_called_by_what_it_did_first(lab: Lab) -> None:
+    """A consumer that was sent nothing yet, and then publishes, is a consumer."""
+
+    async def work(channel: Any) -> None:
+        replies = await channel.declare_queue("replies")
+
+        async def ignore(_message: Any) -> None: ...
+
+        await replies.consume(ignore)
+        await channel.declare_queue("requests")
+        await publish(channel, to="requests")
+
+    assert {event.target for event in recorded(lab, work).events} == {"consumer"}
+
+
 def test_a_message_that_comes_again(lab: Lab) -> None:
     """Given back, and then lost with its channel: one number, and "redelivered"."""
 
@@ -125,7 +140,85 @@ def test_a_message_that_comes_again(lab: Lab) -> None:
     assert details == ["", "", "redelivered", "connection lost"]
 
 
-@pytest.mark.parametrize("reason", ["rejected", "expired", "maxlen"])
+def test_what_was_not_acked_is_recovered(lab: Lab) -> None:
+    """Asked for with basic.recover, it comes again."""
+
+    async def work(channel: Any) -> None:
+        orders = await channel.declare_queue("orders")
+        await publish(channel)
+        await orders.get()
+        underlying = await channel.get_underlay_channel()
+        await underlying.basic_recover(requeue=True)
+        await orders.get(no_ack=True)
+
+    assert lives(recorded(lab, work)) == [
+        ["published", "confirmed", "delivered", "requeued", "delivered"]
+    ]
+
+
+def test_a_message_whose_queue_has_gone_is_not_requeued(lab: Lab) -> None:
+    """The queue ends with its only consumer, and with the channel."""
+
+    async def work(channel: Any) -> None:
+        orders = await channel.declare_queue("orders", auto_delete=True)
+        got = asyncio.Event()
+
+        async def hold(_message: Any) -> None:
+            got.set()
+
+        await orders.consume(hold)
+        await publish(channel)
+        await got.wait()
+        await channel.close()
+
+    [life] = lives(recorded(lab, work))
+    assert sorted(life) == ["confirmed", "delivered", "published"]
+
+
+def test_a_message_in_two_queues_is_one(lab: Lab) -> None:
+    """It names both, and is acked in each."""
+
+    async def work(channel: Any) -> None:
+        both = [await channel.declare_queue(name) for name in ("mail", "ledger")]
+        fanout = await channel.declare_exchange("placed", aio_pika.ExchangeType.FANOUT)
+        for queue in both:
+            await queue.bind(fanout)
+        await fanout.publish(aio_pika.Message(b"a"), "")
+        for queue in both:
+            await (await queue.get()).ack()
+
+    seen = recorded(lab, work)
+    assert len({event.flow for event in seen.events}) == 1
+    assert set(seen.events[0].what.split(", ")) == {"mail", "ledger"}
+    assert [event.what for event in seen.events if event.kind == "acked"] == ["mail", "ledger"]
+
+
+def test_a_transaction_takes_effect(lab: Lab) -> None:
+    """Nothing is noted before the commit, and nothing of an empty one."""
+    queue = lab.serve_queue(name="broker", embedded=True)
+
+    async def main() -> None:
+        async with await aio_pika.connect(queue.url) as connection:
+            channel = await connection.channel(publisher_confirms=False)
+            await channel.declare_queue("orders")
+            transaction: Any = channel.transaction()
+            await transaction.select()
+            await transaction.commit()
+            await publish(channel)
+            await transaction.rollback()
+            await publish(channel)
+            await transaction.commit()
+
+    with lab.timeline() as seen:
+        asyncio.run(main())
+    noted = [(event.kind, event.party, event.target) for event in seen.events]
+    assert noted == [
+        ("published", "broker", "publisher"),
+        ("committed", "broker", "publisher"),
+    ]
+
+
+@pytest.mark.parametrize("reason", ["rejected", "expired", "maxlen", "delivery_limit"])
 def test_a_dead_letter_keeps_its_number(lab: Lab, reason: str) -> None:
     """It goes on in another queue, as the same message."""
     arguments: dict[str, Any] = {
@@ -137,12 +230,16 @@ def test_a_dead_letter_keeps_its_number(lab: Lab, reason: str) -> None:
     if reason == "maxlen":
         arguments["x-max-length"] = 0
 
+    if reason == "delivery_limit":
+        arguments |= {"x-queue-type": "quorum", "x-delivery-limit": 0}
+
     async def work(channel: Any) -> None:
-        orders = await channel.declare_queue("orders", arguments=arguments)
+        durable = reason == "delivery_limit"
+        orders = await channel.declare_queue("orders", durable=durable, arguments=arguments)
         dead = await channel.declare_queue("dead")
         await publish(channel)
-        if reason == "rejected":
-            await (await orders.get()).reject()
+        if reason in ("rejected", "delivery_limit"):
+            await (await orders.get()).nack(requeue=durable)
         while (letter := await dead.get(fail=False)) is None:
             pass
         await letter.ack()
@@ -206,8 +303,33 @@ def test_a_thousand_messages_are_all_there(lab: Lab) -> None:
     assert len({event.flow for event in seen.events}) == 1000
 
 
+def test_a_killed_broker_does_nothing_more(lab: Lab) -> None:
+    """Its connections end, but no message is back in a queue; what was stored comes again."""
+    queue = lab.serve_queue(name="broker", embedded=True)
+
+    async def main() -> None:
+        url, kept = queue.url, aio_pika.DeliveryMode.PERSISTENT
+        connection = await aio_pika.connect(url)
+        channel = await connection.channel()
+        orders = await channel.declare_queue("orders", durable=True)
+        await publish(channel, delivery_mode=kept)
+        await orders.get()
+        await asyncio.to_thread(queue.kill)
+        await asyncio.to_thread(queue.start)
+        async with await aio_pika.connect(url) as again:
+            await (await (await again.channel()).get_queue("orders")).get(no_ack=True)
+
+    with lab.timeline() as seen:
+        asyncio.run(main())
+    # It was read from the disk, and has a new number.
+    before, _started, after = lives(seen)
+    assert before == ["published", "confirmed", "delivered"]
+    assert after == ["delivered"]
+    assert seen.events[-1].detail == "redelivered"
+
+
 def test_nothing_is_kept_when_nobody_records(lab: Lab) -> None:
-    """What was published before has a number when it is first seen."""
+    """What was published before has a number when it is first seen; who did it keeps its role."""
     queue = lab.serve_queue(name="broker", embedded=True)
 
     async def main() -> None:
@@ -218,7 +340,11 @@ def test_nothing_is_kept_when_nobody_records(lab: Lab) -> None:
             with lab.timeline() as seen:
                 await (await orders.get()).ack()
                 await aio_until(lambda: seen.count("acked") == 1)
+            await publish(channel)
+            await (await orders.get()).nack(requeue=True)
+            await (await orders.get()).ack()
         assert lives(seen) == [["delivered", "acked"]]
+        assert {event.target for event in seen.events} == {"publisher"}
 
     asyncio.run(main())
     assert record.current() is None

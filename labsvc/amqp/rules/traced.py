@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from labsvc.timeline import record
 
@@ -16,32 +16,62 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from labsvc.amqp.rules.message import Message
+    from labsvc.amqp.rules.queue import Queue
     from labsvc.timeline.record import Kind
 
-    Role = Literal["publisher", "consumer"]
+Role = Literal["", "publisher", "consumer"]
+
+
+class Client(Protocol):
+    """A connection; `role` is what it did first, "" as long as it did neither."""
+
+    role: Role
+
+    @property
+    def client_name(self) -> str:
+        """What the client calls itself, "" for nothing."""
 
 
 class Traced:
-    """Notes for one broker; `name` is what a timeline calls it."""
+    """Notes for one broker.
+
+    Attributes:
+        name: what a timeline calls the broker.
+        ended: it was killed, or has stopped: what its connections leave behind is no event.
+
+    """
 
     def __init__(self, name: str = "broker") -> None:
         self.name = name
-        self._clients: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
-        self._roles: Counter[str] = Counter()
+        self.ended = False
+        self._clients: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
+        self._roles: Counter[Role] = Counter()
 
     def note(
-        self, kind: Kind, message: Message, queue: str, client: str = "", *, detail: str = ""
+        self,
+        kind: Kind,
+        message: Message,
+        queue: str,
+        client: Client | None = None,
+        detail: str = "",
     ) -> None:
         """Note what happened to a message in a queue, if somebody records."""
         tape = record.current()
-        if tape is not None:
-            flow = tape.flow_of(message)
-            tape.add(kind, queue, detail, party=self.name, flow=flow, target=client)
+        if tape is not None and not self.ended:
+            flow, target = tape.flow_of(message), self._name(client)
+            tape.add(kind, queue, detail, party=self.name, flow=flow, target=target)
 
-    def published(self, message: Message, queues: Sequence[str], client: str) -> None:
+    def published(self, message: Message, queues: Sequence[Queue], client: Client) -> None:
         """Note that a message came, and which queues it went to."""
+        names = ", ".join(queue.name for queue in queues)
         nowhere = f"{message.exchange or 'default exchange'}, {message.key}"
-        self.note("published", message, ", ".join(queues) or nowhere, client)
+        self.note("published", message, names or nowhere, client)
+
+    def committed(self, client: Client) -> None:
+        """Note that a transaction took effect; it belongs to no single message."""
+        tape = record.current()
+        if tape is not None:
+            tape.add("committed", party=self.name, flow=0, target=self._name(client))
 
     def handed_on(self, message: Message, letter: Message) -> None:
         """Give a dead message's number to the letter that is sent on."""
@@ -49,13 +79,14 @@ class Traced:
         if tape is not None:
             tape.same(message, letter)
 
-    def client(self, connection: object, name: str, role: Role) -> str:
+    def _name(self, client: Client | None) -> str:
         """Return what to call a client: the name it gave itself, or what it did first."""
-        known = self._clients.get(connection)
+        if client is None or client.client_name:
+            return "" if client is None else client.client_name
+        known = self._clients.get(client)
         if known is None:
-            self._roles[role] += not name
-            number = self._roles[role]
-            known = self._clients[connection] = name or (
-                role if number == 1 else f"{role} {number}"
-            )
+            self._roles[client.role] += 1
+            number = self._roles[client.role]
+            known = client.role if number == 1 else f"{client.role} {number}"
+            self._clients[client] = known
         return known

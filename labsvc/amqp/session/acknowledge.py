@@ -8,6 +8,7 @@ from pamqp.commands import Basic
 
 from labsvc.amqp.errors import HardError, ReplyCode
 from labsvc.amqp.session.unacked import Answer
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +30,9 @@ _NOTED: dict[Answer, Kind] = {
 def settle(channel: Channel, answer: Answer, deliveries: list[Delivery]) -> None:
     """Do as the client says with deliveries that were taken out of `channel.unacked`."""
     release = channel.unacked.release
-    for delivery in deliveries:
-        channel.note(_NOTED[answer], delivery.entry.message, delivery.queue)
+    if record.current() is not None:  # asked here, since there is a call for each ack
+        for delivery in deliveries:
+            channel.note(_NOTED[answer], delivery.entry.message, delivery.queue.name)
     if answer is Answer.REQUEUE:
         for queue in channel.unacked.requeue(deliveries):
             queue.dispatch()

@@ -15,6 +15,7 @@ from labsvc.amqp.session.assembly import Assembly
 from labsvc.amqp.session.confirms import Confirms
 from labsvc.amqp.session.unacked import Unacked
 from labsvc.amqp.wire import frames
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     from pamqp.base import Frame
@@ -33,12 +34,13 @@ class Link(Publishing, Protocol):
     """A connection as its channels see it.
 
     `user` has logged in. `frame_max` is the largest frame to send, in bytes. `index` is the
-    method at hand, class (upper 16 bits) and method.
+    method at hand, class (upper 16 bits) and method. `role` is what the client did first.
     """
 
     user: str
     frame_max: int
     index: int
+    role: Role
 
     @property
     def client_name(self) -> str:
@@ -105,7 +107,9 @@ class Channel:
             self.unacked.put_back(self.transaction.roll_back())
         deliveries = self.unacked.take_all()
         for delivery in deliveries:
-            self.note("requeued", delivery.entry.message, delivery.queue, "connection lost")
+            if not delivery.queue.deleted:  # else the message is gone with it
+                message, queue = delivery.entry.message, delivery.queue.name
+                self.note("requeued", message, queue, "connection lost")
         return self.unacked.requeue(deliveries, lost=True)
 
     def send_confirms(self) -> None:
@@ -113,27 +117,27 @@ class Channel:
         answers, confirmed = self.confirms.answer(self.number)
         self.vhost.counters.confirmed += confirmed
         for message, taken in self.confirms.noted():
-            kind: Kind = "confirmed" if taken else "rejected"
-            self.vhost.traced.note(kind, message, "", self.client("publisher"))
+            self.note("confirmed" if taken else "rejected", message)
         for answer in answers:
             self.connection.send(answer)
 
     # What its methods call
 
-    def client(self, role: Role) -> str:
-        """Return what a timeline calls the client."""
-        return self.vhost.traced.client(self.connection, self.connection.client_name, role)
+    def acts(self, role: Role) -> None:
+        """Remember what the client did first: a timeline calls it so."""
+        if not self.connection.role:
+            self.connection.role = role
 
-    def note(self, kind: Kind, message: Message, queue: Queue, detail: str = "") -> None:
-        """Note on a timeline what a consumer has got, or said of it."""
-        client = self.client("consumer")
-        self.vhost.traced.note(kind, message, queue.name, client, detail=detail)
+    def note(self, kind: Kind, message: Message, queue: str = "", detail: str = "") -> None:
+        """Note on a timeline what happened between a message and this client."""
+        self.vhost.traced.note(kind, message, queue, self.connection, detail)
 
     def delivered(self, entry: Entry, queue: Queue) -> None:
         """Count a message that goes to the client."""
         self.vhost.counters.handed_out(redelivered=entry.redelivered)
-        again = "redelivered" if entry.redelivered else ""
-        self.note("delivered", entry.message, queue, again)
+        if record.current() is not None:  # asked here, since it is the path of each message
+            again = "redelivered" if entry.redelivered else ""
+            self.note("delivered", entry.message, queue.name, again)
 
     def reply(self, method: Frame, *, nowait: bool = False) -> None:
         """Send a method, unless the client asked for no answer."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pamqp.base import Frame
 
+    from labsvc.amqp.rules.traced import Role
     from labsvc.amqp.rules.vhost import VHost
     from labsvc.amqp.session.channel import Channel
     from labsvc.amqp.session.group_commit import GroupCommit
@@ -46,7 +47,8 @@ class Connection(FrameProtocol):
 
     `user` is who may log in, `frame_max` the largest frame to send, in bytes; `channels`
     are there when the handshake is done. `index` is the method at hand, class (upper 16
-    bits) and method, for connection.close and channel.close.
+    bits) and method, for connection.close and channel.close. `role` is what the client did
+    first, kept by its channels.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Connection(FrameProtocol):
         self.user = user
         self.frame_max = FRAME_MAX
         self.index = 0
+        self.role: Role = ""
         self.channels: Channels | None = None
         self._vhosts = vhosts
         self._state = State.HEADER

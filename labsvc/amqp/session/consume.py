@@ -36,6 +36,7 @@ def _on_qos(channel: Channel, method: Basic.Qos) -> None:
 
 def _on_consume(channel: Channel, method: Basic.Consume) -> None:
     """Add a consumer. `no_local` changes nothing, as in RabbitMQ."""
+    channel.acts("consumer")
     queue = channel.queue(method.queue)
     tag = method.consumer_tag or channel.new_tag()
     if tag in channel.consumers:
@@ -67,6 +68,7 @@ def _on_cancel(channel: Channel, method: Basic.Cancel) -> None:
 
 
 def _on_get(channel: Channel, method: Basic.Get) -> None:
+    channel.acts("consumer")
     queue = channel.queue(method.queue)
     entry = queue.take()
     if entry is None:

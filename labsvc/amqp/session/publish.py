@@ -11,6 +11,7 @@ from labsvc.amqp.errors import ReplyCode, SoftError
 from labsvc.amqp.rules.message import message_of
 from labsvc.amqp.session.transaction import Routed
 from labsvc.amqp.wire.frames import shortstr
+from labsvc.timeline import record
 
 if TYPE_CHECKING:
     from labsvc.amqp.rules.message import Message
@@ -28,6 +29,7 @@ def publish(channel: Channel, content: Content) -> None:
             property is wrong or names another user.
 
     """
+    channel.acts("publisher")
     properties = content.properties
     message = message_of(content.route, content.header, content.body, properties)
     queues = channel.vhost.exchanges.router.publish(
@@ -50,9 +52,8 @@ def deliver(channel: Channel, routed: Routed) -> bool:
     """Put a message into its queues, or return it; return whether all of them took it."""
     vhost = channel.vhost
     vhost.counters.published += 1
-    vhost.traced.published(
-        routed.message, [queue.name for queue in routed.queues], channel.client("publisher")
-    )
+    if record.current() is not None:  # asked here, since it is the path of each message
+        vhost.traced.published(routed.message, routed.queues, channel.connection)
     if routed.mandatory and not routed.queues:
         _return(channel, routed.message)
     taken = True
@@ -63,6 +64,6 @@ def deliver(channel: Channel, routed: Routed) -> bool:
 
 
 def _return(channel: Channel, message: Message) -> None:
-    channel.vhost.traced.note("returned", message, message.key, channel.client("publisher"))
+    channel.note("returned", message, message.key)
     reason = _RETURN.pack(Basic.Return.index, ReplyCode.NO_ROUTE)
     channel.send_content(reason + shortstr(ReplyCode.NO_ROUTE.name) + message.route, message)

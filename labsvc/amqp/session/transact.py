@@ -41,6 +41,8 @@ def _on_commit(channel: Channel, _method: Tx.Commit) -> None:
     if not all(taken):  # a queue was full; the rest has taken effect
         text = "partial tx completion"
         raise SoftError(ReplyCode.PRECONDITION_FAILED, text)
+    if publishes or answers:
+        channel.vhost.traced.committed(channel.connection)
     channel.reply(Tx.CommitOk())
 
 
