@@ -21,6 +21,6 @@ How it is drawn:
     `arrows`        what crosses lanes; all of it is `shapes` on a `scale`
 """
 
-from labsvc.timeline.timeline import Timeline, side_by_side
+from labsvc.timeline.timeline import Timeline, commits, side_by_side
 
-__all__ = ["Timeline", "side_by_side"]
+__all__ = ["Timeline", "commits", "side_by_side"]

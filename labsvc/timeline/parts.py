@@ -108,8 +108,9 @@ class Message:
 
     @property
     def last(self) -> Event | None:
-        """What ended its life, if anything did."""
-        return self.events[-1] if self.events[-1].kind in LAST else None
+        """What ended its life, if anything did; its publisher may be told of it later."""
+        last = [event for event in self.events if event.kind != "confirmed"][-1:]
+        return last[0] if last and last[0].kind in LAST else None
 
 
 @dataclass(eq=False)

@@ -126,6 +126,13 @@ class Timeline:
         return text(self.events, self.names, self._main, self.dropped)
 
 
+def commits(statement: str) -> None:
+    """Note each commit of a SQLite connection: `db.set_trace_callback(commits)`."""
+    tape = record.current()
+    if tape is not None and statement.upper().startswith("COMMIT"):
+        tape.add("committed")
+
+
 def side_by_side(runs: Mapping[str, Timeline], title: str = "What happened") -> Plot:
     """Draw timelines below each other on one axis, and point out what differs.
 

@@ -46,6 +46,7 @@ class Traced:
         self.ended = False
         self._clients: weakref.WeakKeyDictionary[Client, str] = weakref.WeakKeyDictionary()
         self._roles: Counter[Role] = Counter()
+        self._tape: record.Tape | None = None  # whose clients these are
 
     def note(
         self,
@@ -58,7 +59,7 @@ class Traced:
         """Note what happened to a message in a queue, if somebody records."""
         tape = record.current()
         if tape is not None and not self.ended:
-            flow, target = tape.flow_of(message), self._name(client)
+            flow, target = tape.flow_of(message), self._name(tape, client)
             tape.add(kind, queue, detail, party=self.name, flow=flow, target=target)
 
     def published(self, message: Message, queues: Sequence[Queue], client: Client) -> None:
@@ -71,7 +72,7 @@ class Traced:
         """Note that a transaction took effect; it belongs to no single message."""
         tape = record.current()
         if tape is not None:
-            tape.add("committed", party=self.name, flow=0, target=self._name(client))
+            tape.add("committed", party=self.name, flow=0, target=self._name(tape, client))
 
     def handed_on(self, message: Message, letter: Message) -> None:
         """Give a dead message's number to the letter that is sent on."""
@@ -79,8 +80,15 @@ class Traced:
         if tape is not None:
             tape.same(message, letter)
 
-    def _name(self, client: Client | None) -> str:
-        """Return what to call a client: the name it gave itself, or what it did first."""
+    def _name(self, tape: record.Tape, client: Client | None) -> str:
+        """Return what to call a client: the name it gave itself, or what it did first.
+
+        Each recording counts anew, so that two of them can stand side by side.
+        """
+        if self._tape is not tape:
+            self._tape = tape
+            self._clients.clear()
+            self._roles.clear()
         if client is None or client.client_name:
             return "" if client is None else client.client_name
         known = self._clients.get(client)
