@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BAR = "| "
 EARLY = 0.02  # seconds by which the two ends of a call may differ on when its deadline is
+CLOCK = 0.002  # seconds: gRPC counts a deadline in milliseconds
 FALLOUT = ("DEADLINE_EXCEEDED", "CANCELLED")  # what a caller decides alone
 
 
@@ -107,7 +108,7 @@ class _Order:
         if seen is None:
             return lines
         place = len(lines)
-        if not _answered(call, seen):
+        if not _answered(call, called, seen):
             later = (n for n, line in enumerate(lines) if _follows(line.event, seen, called))
             place = next(later, place)
         ends = [*phrases.streamed(call, depth), phrases.seen(seen, depth)]
@@ -140,8 +141,13 @@ def _words(line: Line) -> tuple[str, str]:
     return line.party, line.text
 
 
-def _answered(call: Call, seen: Event) -> bool:
-    """Say whether the status that the caller saw is one that a handler gave before."""
+def _answered(call: Call, called: Event, seen: Event) -> bool:
+    """Say whether the status that the caller saw is one that a handler gave before.
+
+    A caller whose own deadline is over needs no answer to know it, whichever came first.
+    """
+    if seen.detail == "DEADLINE_EXCEEDED" and seen.at >= called.deadline - CLOCK:
+        return False
     return any(
         run.left is not None and run.left.number < seen.number and run.left.detail == seen.detail
         for run in call.runs

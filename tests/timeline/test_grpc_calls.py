@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from labsvc import outcome
+from labsvc import outcome, until
+from labsvc.shop.hops import serve_hops
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
 from tests.timeline.streams import AioEcho, Echo, Stub
 
@@ -204,4 +205,33 @@ def test_a_thread_works_on_after_its_caller_left(lab: Lab) -> None:
     assert str(seen).splitlines()[-2:] == [
         "caller  gets DEADLINE_EXCEEDED",
         "echo      ends, and nobody waits",
+    ]
+
+
+def test_deadlines_that_end_together_have_one_order(lab: Lab) -> None:
+    """Each hop allows the same time; who is first to notice differs, and nobody waits for it."""
+
+    def relay(hop: Any, request: Any, context: Any) -> Any:
+        if hop.next is None:
+            until(lambda: not context.is_active())
+            return user_pb2.GetUserResponse()
+        try:
+            return hop.next.GetUser(request, timeout=0.3)
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
+
+    chain = serve_hops(lab, relay)
+    texts = set()
+    for _ in range(10):
+        with lab.timeline() as seen:
+            outcome(lambda: chain.stub.GetUser(user_pb2.GetUserRequest(), timeout=0.1))
+            until(lambda seen=seen: seen.count("left") == 4)  # type: ignore[misc]
+        texts.add(str(seen))
+    [text] = texts
+    gave_up = [line.split() for line in text.splitlines() if "gets" in line]
+    assert [party for party, *_ in gave_up] == [
+        "caller",
+        "hops-gateway",
+        "hops-orders",
+        "hops-inventory",
     ]

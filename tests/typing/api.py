@@ -39,6 +39,7 @@ from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService, HttpStats
 from labsvc.hosts.proxy import Proxy
 from labsvc.hosts.rows import RowsService
+from labsvc.measure import Plot
 from labsvc.proxy import Middlebox, ProxyStats
 from labsvc.rpc import (
     balance,
@@ -75,6 +76,8 @@ from labsvc.shop.services import (
 )
 from labsvc.shop.store import Store
 from labsvc.shop.v1 import order_pb2, user_pb2, user_pb2_grpc
+from labsvc.timeline import Timeline, commits, side_by_side
+from labsvc.timeline.record import Kind
 from labsvc.web import app_problems, etag, problem
 from labsvc.web.breaking import breaking_changes
 
@@ -130,6 +133,23 @@ def hosting() -> None:
         assert_type(Lab.current(), Lab | None)
     lab.stop()
     raise LabError(labsvc.__version__)
+
+
+def seeing(lab: Lab, database: sqlite3.Connection) -> None:
+    """See what happened, who talks to whom, and how busy it is."""
+    with lab.timeline(most=1000) as seen, seen.caller("a patient client"):
+        seen.note("the stall begins")
+    assert_type(seen, Timeline)
+    assert_type(str(seen), str)
+    assert_type(seen.plot("What happened"), Plot)
+    assert_type(seen.count("left", party="orders", detail="OK"), int)
+    assert_type([event.kind for event in seen.events], list[Kind])
+    assert_type(seen.dropped, int)
+    assert_type(seen.edges(), set[tuple[str, str]])
+    assert_type(side_by_side({"before": seen, "after": seen}, "A fix"), Plot)
+    database.set_trace_callback(commits)
+    assert_type(lab.map(), Plot)
+    lab.watch().close()
 
 
 def hurting(lab: Lab, service: GrpcService) -> None:
