@@ -107,6 +107,8 @@ class Lab(Serving):
             if self._panel is not None:
                 self._panel.close()
             self._panel = Panel(lambda: dict(self._services))
+            if self._stopped:  # it shows that, and nothing will change
+                self._panel.close()
             return self._panel
 
     def timeline(self, most: int = MOST) -> Timeline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from labsvc.hosts.service import Service
 
 REFRESH_SECONDS = 0.5
+CONNECTIONS_SECONDS = 1.0  # to count them takes longer than all the rest
 TEXT = "A live panel of the lab. It shows itself in JupyterLab, while the kernel runs."
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _HEADS = ("service", "kind", "calls under way", "calls a second", "connections", "now")
@@ -29,7 +31,7 @@ _HEADS = ("service", "kind", "calls under way", "calls a second", "connections",
 class Reading:
     """One service at one moment; None where a service has no such thing.
 
-    `calls` is how many came since it started; `now` is what else there is to say of it.
+    `calls` is how many came since it started; `now` is its state, and what else there is to say.
     """
 
     name: str
@@ -40,10 +42,11 @@ class Reading:
     now: str
 
 
-def read(services: Mapping[str, Service]) -> list[Reading]:
-    """Ask each service how it is."""
-    open_now = connections()
-    return [_read(name, service, open_now[service.target]) for name, service in services.items()]
+def read(services: Mapping[str, Service], open_now: Mapping[str, int]) -> list[Reading]:
+    """Ask each service how it is; `open_now` are the connections to each "host:port"."""
+    return [
+        _read(name, service, open_now.get(service.target, 0)) for name, service in services.items()
+    ]
 
 
 def _read(name: str, service: Service, count: int) -> Reading:
@@ -63,9 +66,9 @@ def _read(name: str, service: Service, count: int) -> Reading:
             f"{queue}: {depth.ready} ready, {depth.unacked} unacked"
             for queue, depth in sorted(broker.queues.items())
         ]
-        now = "; ".join(depths) or now
+        now = "; ".join([now, *depths])
     elif isinstance(service, Proxy) and service.running:
-        now = str(service.faults)
+        now = f"{now}; {service.faults}"
     return Reading(name, describe(name, service).kind, under_way, calls, count, now)
 
 
@@ -102,9 +105,11 @@ class Panel:
     def __init__(self, services: Callable[[], Mapping[str, Service]]) -> None:
         self._services = services
         self._over = threading.Event()
+        self._last: tuple[float, Sequence[Reading]] = (0, [])  # of time.monotonic()
+        self._counted: tuple[float, Mapping[str, int]] = (-CONNECTIONS_SECONDS, {})
         self._widget = _widget()
         if self._widget is not None:
-            self._refresh([], 0)
+            self._refresh()
             threading.Thread(target=self._run, name="labsvc-watch", daemon=True).start()
 
     def close(self) -> None:
@@ -112,20 +117,25 @@ class Panel:
         self._over.set()
 
     def _run(self) -> None:
-        readings: Sequence[Reading] = []
-        at = time.monotonic()
         while not self._over.wait(REFRESH_SECONDS):
-            seconds, at = time.monotonic() - at, time.monotonic()
-            readings = self._refresh(readings, seconds)
+            self._refresh()
 
-    def _refresh(self, before: Sequence[Reading], seconds: float) -> Sequence[Reading]:
+    def _refresh(self) -> None:
         try:
-            readings = read(self._services())
-            self._widget.value = html(readings, before, seconds)
+            table = self._table()
         except Exception as error:  # noqa: BLE001  # a thread that dies would print
-            self._widget.value = f"<p>The panel could not be refreshed: {escape(str(error))}</p>"
-            return before
-        return readings
+            table = f"<p>The panel could not be refreshed: {escape(str(error))}</p>"
+        with suppress(Exception):  # the page is gone, or the kernel ends
+            self._widget.value = table
+
+    def _table(self) -> str:
+        now = time.monotonic()
+        if now - self._counted[0] >= CONNECTIONS_SECONDS:
+            self._counted = now, connections()
+        at, before = self._last
+        readings = read(self._services(), self._counted[1])
+        self._last = now, readings
+        return html(readings, before, now - at)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         if self._widget is None:

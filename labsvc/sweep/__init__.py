@@ -24,7 +24,7 @@ enumerating the faults of a recorded run is that of Filibuster (Meiklejohn et al
 from __future__ import annotations
 
 from labsvc.sweep.child import Database, Ended, SweepError
-from labsvc.sweep.explore import sweep
+from labsvc.sweep.explore import again, sweep
 from labsvc.sweep.meeting import Meeting
 from labsvc.sweep.outcome import Case, Sweep
 from labsvc.sweep.points import Event, Fault, Plan, Point, Strike
@@ -45,6 +45,7 @@ __all__ = [
     "Strike",
     "Sweep",
     "SweepError",
+    "again",
     "sweep",
     "together",
 ]

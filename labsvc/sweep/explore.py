@@ -100,7 +100,9 @@ def sweep(
     return Sweep(tuple(cases), left=len(waiting))
 
 
-def again(lab: Lab, scenario: Scenario, plan: Plan, within: float, passes: Errors = ()) -> Case:
+def again(
+    lab: Lab, scenario: Scenario, plan: Plan, within: float = WITHIN, passes: Errors = ()
+) -> Case:
     """Run a scenario once more with the faults of one case; the arguments are those of `sweep`."""
     with quiet():
         [(_, case)] = _run_all(lab, scenario, [plan], within, passes)
@@ -131,7 +133,7 @@ def _run_all(
     lab: Lab, scenario: Scenario, plans: Sequence[Plan], within: float, passes: Errors
 ) -> list[tuple[Run, Case]]:
     """Run the scenario once for each plan, all at the same time, and judge each run."""
-    trials = [_Trial(lab, scenario, plan) for plan in plans]
+    trials = [_Trial(lab, scenario, plan, number) for number, plan in enumerate(plans, 1)]
     give_up_at = time.monotonic() + within
     try:
         return [(each.run, each.judge(give_up_at, within, passes)) for each in trials]
@@ -143,8 +145,8 @@ def _run_all(
 class _Trial:
     """One run of the scenario, under way in a thread."""
 
-    def __init__(self, lab: Lab, scenario: Scenario, plan: Plan) -> None:
-        self.run = Run(lab, plan)
+    def __init__(self, lab: Lab, scenario: Scenario, plan: Plan, number: int) -> None:
+        self.run = Run(lab, plan, number)
         self._scenario = scenario
         self._error: BaseException | None = None
         # A copied context keeps what is printed in the cell that swept.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from labsvc.proxy.gate import Gate, Line
     from labsvc.sweep.child import Ended
 
-_numbers = itertools.count(1)
+_numbers = itertools.count(2)
+_naming = threading.Lock()
 
 
 class Door:
@@ -35,11 +36,13 @@ class Run:
 
     `plan` holds the faults of this run. `points` are those that were reached, in their order, each
     with the faults that could have struck there, and `events` is what happened, in order. Every
-    method may be called from any thread.
+    method may be called from any thread. `number` is its place among the runs that go on at once,
+    from 1: it keeps the names of their services apart.
     """
 
-    def __init__(self, lab: Lab, plan: Plan) -> None:
+    def __init__(self, lab: Lab, plan: Plan, number: int = 1) -> None:
         self.plan = plan
+        self.number = number
         self.points: dict[Point, tuple[Fault, ...]] = {}
         self.struck: set[Point] = set()
         self.broke: list[str] = []
@@ -61,8 +64,11 @@ class Run:
                 be plain HTTP, AMQP 0-9-1 or PostgreSQL's; TLS cannot be looked into.
 
         """
-        name = f"sweep-{next(_numbers)}"
-        proxy = self._lab.proxy(service, name=name)
+        with _naming:
+            name = f"door {self.number}"
+            if name in self._lab.targets():  # a second door, or another sweep
+                name = f"door {self.number}.{next(_numbers)}"
+            proxy = self._lab.proxy(service, name=name)
         self._doors.append(name)
         proxy.watch(self._gate)
         url = getattr(service, "url", "") or getattr(service, "dsn", proxy.url)

@@ -21,6 +21,7 @@ How it is drawn:
     `arrows`        what crosses lanes; all of it is `shapes` on a `scale`
 """
 
+from labsvc.timeline.record import note
 from labsvc.timeline.timeline import Timeline, commits, side_by_side
 
-__all__ = ["Timeline", "commits", "side_by_side"]
+__all__ = ["Timeline", "commits", "note", "side_by_side"]

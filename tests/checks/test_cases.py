@@ -158,8 +158,11 @@ def test_a_case_that_differs_each_time_is_unknown() -> None:
     calls = iter(range(1000))
 
     def more_at_first(stub: Any) -> None:
-        """Ask twice without a fault, and once in the four cases that follow and in a last look."""
-        for _ in range(2 if next(calls) % 6 == 0 else 1):
+        """Ask twice without a fault, and once in all cases that follow.
+
+        These are four, two of them once more, and one in a last look.
+        """
+        for _ in range(2 if next(calls) % 8 == 0 else 1):
             get(stub, "the same")
 
     verdict = run_check("26-order-once", more_at_first)

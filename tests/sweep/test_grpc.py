@@ -287,7 +287,7 @@ def test_async_scenario_and_what_is_left(lab: Lab) -> None:
                 await stub.GetUser(user_pb2.GetUserRequest(user_id="one"), timeout=TIMEOUT)
 
     assert sweep(lab, scenario_of_its_own).kept
-    assert "sweep-" not in repr(lab)
+    assert "door " not in repr(lab)
 
 
 def test_the_picture_says_what_it_shows(lab: Lab) -> None:

@@ -76,7 +76,7 @@ from labsvc.shop.services import (
 )
 from labsvc.shop.store import Store
 from labsvc.shop.v1 import order_pb2, user_pb2, user_pb2_grpc
-from labsvc.timeline import Timeline, commits, side_by_side
+from labsvc.timeline import Timeline, commits, note, side_by_side
 from labsvc.timeline.record import Kind
 from labsvc.web import app_problems, etag, problem
 from labsvc.web.breaking import breaking_changes
@@ -139,6 +139,7 @@ def seeing(lab: Lab, database: sqlite3.Connection) -> None:
     """See what happened, who talks to whom, and how busy it is."""
     with lab.timeline(most=1000) as seen, seen.caller("a patient client"):
         seen.note("the stall begins")
+        note("charged")
     assert_type(seen, Timeline)
     assert_type(str(seen), str)
     assert_type(seen.plot("What happened"), Plot)
