@@ -81,7 +81,7 @@ def chart(services: Mapping[str, Service], seen: Iterable[tuple[str, str]]) -> C
     arrows = {pair: Arrow(*pair) for pair in sorted(seen) if pair[1] in boxes}
     for name, service in services.items():
         if isinstance(service, proxy.Proxy):
-            upstream = names.get(service.upstream, service.upstream)
+            upstream = names.get(service.upstream) or _outside(service.upstream, services)
             boxes.setdefault(upstream, Box(upstream, "outside"))
             arrows[name, upstream] = Arrow(name, upstream)
     open_now = connections()
@@ -91,7 +91,10 @@ def chart(services: Mapping[str, Service], seen: Iterable[tuple[str, str]]) -> C
             arrows[KERNEL, name] = Arrow(KERNEL, name, count)
     for source, _ in arrows:
         boxes.setdefault(source, Box(source))
-    return Chart(_columns(boxes, [*arrows]), tuple(arrows.values()))
+    columns = _columns(boxes, [*arrows])
+    place = {box.name: number for number, column in enumerate(columns) for box in column}
+    ordered = sorted(arrows.items(), key=lambda item: (place[item[0][0]], item[0]))
+    return Chart(columns, tuple(arrow for _, arrow in ordered))
 
 
 def plot(services: Mapping[str, Service], seen: Iterable[tuple[str, str]]) -> Plot:
@@ -112,31 +115,57 @@ def describe(name: str, service: Service) -> Box:
 
 
 def connections() -> Counter[str]:
-    """Count the connections that are open now to each "host:port" of this process."""
-    return Counter(
-        f"{each.laddr.ip.removeprefix('::ffff:')}:{each.laddr.port}"
-        for each in psutil.Process().net_connections(kind="tcp")
-        if each.status == psutil.CONN_ESTABLISHED
-    )
+    """Count the connections that are open now to each "host:port".
+
+    Of a service in this kernel the near ends are counted, of one in a child process or elsewhere
+    the far ends of the connections that this kernel has.
+    """
+    near: Counter[str] = Counter()
+    far: Counter[str] = Counter()
+    for each in psutil.Process().net_connections(kind="tcp"):
+        if each.status == psutil.CONN_ESTABLISHED and each.raddr:
+            for ends, (ip, port) in ((near, each.laddr), (far, each.raddr)):
+                ends[f"{ip.removeprefix('::ffff:')}:{port}"] += 1
+    return near | far
+
+
+def _outside(upstream: str, services: Mapping[str, Service]) -> str:
+    """Name what is not in the lab by its host: a port may differ from run to run."""
+    host = upstream.rpartition(":")[0]
+    return f"{host} outside" if host in services else host
 
 
 def _columns(
     boxes: Mapping[str, Box], arrows: Sequence[tuple[str, str]]
 ) -> tuple[tuple[Box, ...], ...]:
-    """Put each box behind those that talk to it: as far from a caller as the longest way is."""
-    place = dict.fromkeys(boxes, 0)
-    for _ in boxes:  # a circle ends here too
-        for source, to in arrows:
-            place[to] = max(place[to], min(place[source] + 1, len(boxes) - 1))
-    for name, box in boxes.items():
-        if box.kind and not any(name in arrow for arrow in arrows):
-            place[name] = 1 if any(not each.kind for each in boxes.values()) else 0
+    """Put each box behind those that talk to it: as far from a caller as the longest way is.
+
+    The first column is for callers alone, if there are any.
+    """
+    called = any(not box.kind for box in boxes.values())
+    place = {name: int(called and bool(box.kind)) for name, box in boxes.items()}
+    onward = _onward(arrows)
+    for _ in boxes:
+        for source, to in onward:
+            place[to] = max(place[to], place[source] + 1)
     columns: dict[int, list[Box]] = {}
     for name, box in boxes.items():
         columns.setdefault(place[name], []).append(box)
     return tuple(
         tuple(sorted(columns[number], key=lambda box: box.name)) for number in sorted(columns)
     )
+
+
+def _onward(arrows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the arrows without those that close a circle."""
+    kept: list[tuple[str, str]] = []
+    for source, to in arrows:
+        reached = {to}
+        for _ in kept:
+            reached |= {end for start, end in kept if start in reached}
+        if source not in reached:
+            kept.append((source, to))
+    return kept
 
 
 def _ways(arrows: Sequence[Arrow]) -> list[str]:
@@ -165,4 +194,4 @@ def _sentence(drawn: Chart) -> str:
     runs = [f"{box.name} ({box.kind})" for box in drawn.boxes if box.kind and box.running]
     stopped = [f"{box.name} is stopped" for box in drawn.boxes if not box.running]
     shown = f"Running: {', '.join(runs)}" if runs else "Nothing runs"
-    return ". ".join([shown, *talks, *stopped]) + "."
+    return ". ".join(filter(None, (shown, "; ".join([*talks, *stopped])))) + "."
