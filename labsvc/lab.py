@@ -119,7 +119,7 @@ class Lab(Serving):
             print(seen)
 
         Args:
-            most: events kept, about 250 bytes each; older ones are dropped, and counted.
+            most: events kept, about 400 bytes each; older ones are dropped, and counted.
 
         """
         self._timeline = Timeline(self.targets, self._edges.update, most)

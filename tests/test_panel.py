@@ -171,7 +171,7 @@ def test_connections_are_counted_once_a_second(
     lab.watch()
     eventually(lambda: len(counted) == 3)
     assert len(page.shown) > len(counted)
-    assert counted[2] - counted[0] >= 2
+    assert counted[2] - counted[0] > 1.5  # two seconds, less what a busy machine delays
 
 
 PANEL = """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 0.5  # for what is about to end
 GLANCE_SECONDS = 0.1
+GLANCES = 5
 LOOP_SECONDS = 0.5  # for the lab's loop to say what is under way on it
 SLOWING = 0.2  # of a core
 
@@ -63,7 +64,14 @@ class Leftovers:
 
 
 def slowing() -> bool:
-    """Return whether this process works while nothing but what is left has work to do."""
+    """Return whether this process works while nothing but what is left has work to do.
+
+    Where other programs take the cores, its turn may be over for as long as a glance.
+    """
+    return any(_works() for _ in range(GLANCES))
+
+
+def _works() -> bool:
     began = time.monotonic(), time.process_time()
     time.sleep(GLANCE_SECONDS)
     return time.process_time() - began[1] > SLOWING * (time.monotonic() - began[0])

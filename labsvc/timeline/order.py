@@ -161,5 +161,7 @@ def _follows(event: Event | None, seen: Event, called: Event) -> bool:
     if event.number > seen.number:
         return True
     gone = called.deadline - EARLY if called.deadline < math.inf else seen.at - EARLY
-    fallout = event.kind == "cancelled" or (event.kind == "seen" and event.detail in FALLOUT)
+    fallout = event.kind == "cancelled" or (
+        event.kind in ("seen", "left") and event.detail in FALLOUT
+    )
     return fallout and event.at >= gone

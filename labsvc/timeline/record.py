@@ -51,7 +51,7 @@ Kind = Literal[
     "noted",  # the notebook says what it does now
 ]
 
-MOST = 20_000  # events kept, about 5 MB
+MOST = 20_000  # events kept, about 8 MB
 CALLER = "caller"
 
 

@@ -62,7 +62,7 @@ def counts(story: Story) -> list[Count]:
     return [
         _count(len(called), "call"),
         Count(retried, "no more tries", "{} more try", "{} more tries"),
-        Count(late, "none after the deadline", *["{} after the deadline"] * 2),
+        Count(late, "none in vain", *["{} in vain"] * 2),
         Count(failed, "none failed", *["{} failed"] * 2),
         _count(cancelled, "handler", " cancelled"),
         Count(wasted, "no work in vain", *["{} s of work in vain"] * 2),
@@ -130,7 +130,7 @@ def sentences(story: Story) -> str:
     late = list(dict.fromkeys(run.any.party for run in _runs(story) if story.wasted(run)))
     if late:
         begun = f"{parts.pop()}; " if parts else ""
-        parts.append(f"{begun}{_listed(late)} worked on after the deadline")
+        parts.append(f"{begun}{_listed(late)} worked on after the caller gave up")
     numbers = [
         count for count in counts(story) if count.number and "work in vain" not in count.none
     ]

@@ -212,7 +212,7 @@ def test_words_of_two_runs() -> None:
     made = side_by_side({name: run.events for name, run in runs.pair().items()}, "Tries", NAMES)
     assert made.text == "Timelines: pitfall, fix"
     assert made.alt.startswith(
-        "Tries. pitfall: 39 calls, 26 after the deadline; fix: 5 calls, none after the deadline; "
+        "Tries. pitfall: 39 calls, 26 in vain, 39 failed; fix: 5 calls, none in vain, 5 failed; "
         "pitfall took 9 times as long. pitfall: The caller's calls to PlaceOrder"
     )
     stories = {name: tell(run.events, NAMES) for name, run in runs.pair().items()}
@@ -239,7 +239,7 @@ def test_one_run_beside_itself() -> None:
             runs.four_hops,
             (
                 "The caller's call to PlaceOrder ended with DEADLINE_EXCEEDED; stock, prices and "
-                "depot worked on after the deadline. 4 calls, 1 failed, 1 handler cancelled."
+                "depot worked on after the caller gave up. 4 calls, 1 failed, 1 handler cancelled."
             ),
         ),
         (
