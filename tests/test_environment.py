@@ -24,7 +24,7 @@ JOBS: dict[str, Any] = yaml.safe_load(
 )["jobs"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 
-PYPI_NAMES = {"matplotlib-base": "matplotlib"}
+PYPI_NAMES = {"matplotlib-base": "matplotlib", "prometheus_client": "prometheus-client"}
 FIXED = {  # the packages that were asked for; etcd-sdk-python stands for etcd3
     "jupyterlab",
     "grpcio",
