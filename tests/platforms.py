@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from uv import find_uv_bin
 
 LOCK = Path(__file__).parents[1] / "requirements.lock"
-MACOS = "11.0"
+MACOS = "13.0"  # confluent-kafka has no wheel for an older one
 PLATFORMS = {
     "Linux on x86-64": "x86_64-manylinux_2_28",
     "Linux on aarch64": "aarch64-manylinux_2_28",
