@@ -11,7 +11,8 @@ What a notebook holds:
     `checks`      the exercises; `cells` is what cells of many notebooks use
     `shop`        the running example
     `h2_pings`    pings from an over-eager client
-What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`, `state`. The broker: `amqp`.
+What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`, `state`, `telemetry`. The
+broker: `amqp`.
 What carries it: `loop`, `child`, `guard`, `worker`, `kernel`, `ports`, `quiet`, `engines`,
 `errors`.
 The command line: `doctor`, `jupyter`.

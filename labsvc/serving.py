@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from labsvc.hosts import cache, etcd, objects, queue, rows
+from labsvc.hosts import cache, collector, etcd, objects, queue, rows
 from labsvc.hosts.dns import DnsService
 from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import grpc
 
     from labsvc.loop import Loop
+    from labsvc.telemetry.tail import Keep
 
 S = TypeVar("S", bound=Service)
 
@@ -210,6 +211,25 @@ class Serving(ABC):
 
         """
         return self._host(name, DnsService(self.loop, name, records, ttl))
+
+    def serve_collector(
+        self, name: str = "collector", *, keep: Keep | None = None, wait: float = 0.5
+    ) -> collector.CollectorService:
+        """Serve an OpenTelemetry collector: OTLP over gRPC and HTTP, for spans.
+
+        With OTEL_EXPORTER_OTLP_ENDPOINT set, what it receives is sent on to that one too.
+
+        Args:
+            name: the name to serve under.
+            keep: called once with each `Trace`, `wait` seconds after its first span came; what it
+                returns is true for a trace to keep. None keeps all.
+            wait: seconds to wait for the rest of a trace.
+
+        Raises:
+            LabError: OTEL_EXPORTER_OTLP_ENDPOINT is no address.
+
+        """
+        return self._host(name, collector.CollectorService(self.loop, name, keep, wait))
 
     def proxy(self, upstream: object, name: str = "proxy") -> Proxy:
         """Put a TCP middlebox before a service.

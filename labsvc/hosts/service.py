@@ -137,10 +137,19 @@ class LoopService(Service):
         super().__init__(name, port)
         self._loop = loop
 
-    async def aclose(self) -> None:
-        """Stop without grace, from the loop itself, which is about to end."""
+    async def aopen(self, port: int = 0) -> int:
+        """Start as a part of another service, from the loop itself; return the port taken."""
+        self._port = await self._aopen(port or self._port)
+        self._running = True
+        return self._port
+
+    async def aclose(self, grace: float = 0) -> None:
+        """Stop from the loop itself: it is about to end, or another service that this is part of.
+
+        The port is not kept.
+        """
         self._running = False
-        await self._aclose(0)
+        await self._aclose(grace)
 
     def _open(self, port: int) -> int:
         return self._loop.run(self._aopen(port))

@@ -1,0 +1,123 @@
+"""The waterfall of a trace: a bar for each span, from its start to its end, children below."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
+from labsvc.measure.plots import Plot
+from labsvc.measure.series import WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+
+    from labsvc.telemetry.spans import Span, Trace
+
+MOST_ROWS = 60
+_ROW = 0.3  # inches
+_ABOVE, _BELOW = 1.0, 0.75
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+_ERROR = "#B00020"
+_NAMES = -0.66  # where the names begin, left of the bars, in widths of the axes
+_DEEPEST = 12
+_LONGEST = 46
+_HATCHES = {"client": "///", "producer": "///"}  # the side that asks
+
+
+def plot(trace: Trace, title: str) -> Plot:
+    """Draw a trace; of one with more than `MOST_ROWS` spans, the first of them."""
+    rows = list(trace.tree())
+    shown = rows[:MOST_ROWS]
+    colors = dict(zip(trace.services, cycle(_COLORS), strict=False))
+    left_out = f", the first {MOST_ROWS} are drawn" if len(rows) > MOST_ROWS else ""
+    caption = (
+        f"{len(rows)} spans{left_out}; hatched: the side that asks."
+        " All times are of this machine's clock."
+    )
+    alt = f"Waterfall. {title}. {caption} {_told(shown)}"
+    with mpl.rc_context(STYLE):
+        height = _ABOVE + _BELOW + _ROW * max(len(shown), 1)
+        figure = Figure(figsize=(WIDTH / 100, height), dpi=100 * SCALE, facecolor="white")
+        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
+        canvas: Any = FigureCanvasAgg(figure)
+        inches: dict[str, Any] = {"transform": figure.dpi_scale_trans}
+        figure.text(
+            0.2, height - 0.28, title, fontsize=14, fontweight="bold", va="center", **inches
+        )
+        figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, va="center", **inches)
+        _legend(figure, colors, height, has_error=trace.error)
+        axes = figure.add_axes((0.4, _BELOW / height, 0.575, 1 - (_ABOVE + _BELOW) / height))
+        _bars(axes, shown, colors)
+        canvas.draw()
+        png = png_of(canvas, title, alt)
+    return Plot(png, alt, f"Waterfall: {len(rows)} spans of {', '.join(colors) or 'no service'}")
+
+
+def _legend(figure: Figure, colors: Mapping[str, str], height: float, *, has_error: bool) -> None:
+    handles: list[Any] = [Patch(facecolor=color, label=name) for name, color in colors.items()]
+    if has_error:
+        handles.append(Line2D([], [], color=_ERROR, marker="x", linestyle="", label="error"))
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.16, height - 0.46),
+        bbox_transform=figure.dpi_scale_trans,
+        ncols=len(handles) or 1,
+        frameon=False,
+        borderaxespad=0,
+    )
+
+
+def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -> None:
+    first = min((span.start_ns for _, span in rows), default=0)
+    last = max((span.end_ns for _, span in rows), default=1)
+    unit, name = (1e6, "ms") if last - first < 1e9 else (1e9, "s")  # noqa: PLR2004
+    whole = max((last - first) / unit, 1e-6)
+    for row, (depth, span) in enumerate(rows):
+        start, width = (span.start_ns - first) / unit, (span.end_ns - span.start_ns) / unit
+        axes.barh(
+            row,
+            max(width, whole / 400),
+            left=start,
+            height=0.62,
+            color=colors[span.service],
+            hatch=_HATCHES.get(span.kind),
+            edgecolor="white",
+            linewidth=0.4,
+        )
+        if span.error:
+            axes.plot(start + width, row, "x", color=_ERROR, markersize=8, markeredgewidth=2.2)
+        name = f"{span.service}: {span.title}"
+        axes.text(
+            _NAMES + 0.018 * min(depth, _DEEPEST),
+            row,
+            name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…",
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=9.5,
+            color=_ERROR if span.error else INK,
+        )
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    axes.set_xlim(0, whole * 1.03)
+    axes.set_xlabel(f"{name} since the first span began")
+    axes.yaxis.set_visible(False)
+    axes.grid(visible=True, axis="x", color="#e3e3e3", linewidth=0.8)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _told(rows: list[tuple[int, Span]]) -> str:
+    parts = [
+        f"{span.service}: {span.title}, depth {depth}{', error' if span.error else ''}"
+        for depth, span in rows
+    ]
+    return "; ".join(parts) + "." if parts else ""
