@@ -80,7 +80,7 @@ def _legend(figure: Figure, colors: Mapping[str, str], height: float, *, has_err
 def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -> None:
     first = min((span.start_ns for _, span in rows), default=0)
     last = max((span.end_ns for _, span in rows), default=1)
-    unit, name = (1e6, "ms") if last - first < 1e9 else (1e9, "s")  # noqa: PLR2004
+    unit, unit_name = (1e6, "ms") if last - first < 1e9 else (1e9, "s")  # noqa: PLR2004
     whole = max((last - first) / unit, 1e-6)
     for row, (depth, span) in enumerate(rows):
         start, width = (span.start_ns - first) / unit, (span.end_ns - span.start_ns) / unit
@@ -96,11 +96,11 @@ def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -
         )
         if span.error:
             axes.plot(start + width, row, "x", color=_ERROR, markersize=8, markeredgewidth=2.2)
-        name = f"{span.service}: {span.title}"
+        label = f"{span.service}: {span.title}"
         axes.text(
             _NAMES + 0.018 * min(depth, _DEEPEST),
             row,
-            name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…",
+            label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…",
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=9.5,
@@ -108,7 +108,7 @@ def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -
         )
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     axes.set_xlim(0, whole * 1.03)
-    axes.set_xlabel(f"{name} since the first span began")
+    axes.set_xlabel(f"{unit_name} since the first span began")
     axes.yaxis.set_visible(False)
     axes.grid(visible=True, axis="x", color="#e3e3e3", linewidth=0.8)
     for side in ("top", "left", "right"):
