@@ -1,0 +1,120 @@
+"""One gRPC call of a server, as `metrics` and `logs` get to see it when it has ended.
+
+It is seen as `labsvc.rpc.observe` sees it: its status is the one that leaves the interceptors
+behind this one, so put what watches outermost; only OpenTelemetry's own interceptor comes before.
+The time starts when the call arrives: in a server with threads, the wait for one is part of it.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import format_trace_id, get_current_span
+
+from labsvc.rpc import context as call_context
+from labsvc.rpc._server import Layer
+from labsvc.rpc.observe import UNKNOWN_METHOD, _AioContext, _SyncContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labsvc.rpc._guard import Call, Guard
+
+__all__ = ["ABSENT", "EndedCall", "Watching"]
+
+ABSENT = "-"
+"""What stands for an id that a call does not have."""
+
+_arrived: ContextVar[float] = ContextVar("arrived")
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """What is known of a call when it has ended.
+
+    Attributes:
+        method: "labsvc.shop.v1.UserService/GetUser"; "(unknown method)" for one that the server
+            lacks, since a caller can make such names up without an end.
+        code: the name of its status, "OK". A call that its client left is CANCELLED, also where
+            the client reads DEADLINE_EXCEEDED.
+        seconds: from its arrival to its status.
+        trace_id: 32 hex digits, of OpenTelemetry's current span or else of `labsvc.rpc.context`.
+        sampled: whether the trace is kept, so that somebody can look it up.
+        request_id: as `labsvc.rpc.context` has it, and so is
+        user_id: who asks.
+        metadata: what came with the call: secrets too.
+
+    """
+
+    method: str
+    code: str
+    seconds: float
+    trace_id: str
+    sampled: bool
+    request_id: str
+    user_id: str
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+
+class Watching(Layer):
+    """The layer of an interceptor that hands each call to a function, once, when it has ended."""
+
+    def __init__(self, ended: Callable[[EndedCall], None]) -> None:
+        super().__init__()
+        self._ended = ended
+
+    def arrives(self, details: Any) -> None:
+        """Take the time. This and the handler run in one Context, which is this call's own."""
+        _arrived.set(time.perf_counter())
+
+    def find(self, method: str, handler: Any) -> Any:
+        """Return the handler, watched; a method that does not exist is a call that has ended."""
+        if handler is None:
+            _Tally(self._ended, UNKNOWN_METHOD, ()).end(UNKNOWN_METHOD, "UNIMPLEMENTED")
+        return super().find(method, handler)
+
+    def guard(self, method: str, handler: Any) -> Guard | None:
+        """Watch every method."""
+        return partial(self._watch, method.strip("/"))
+
+    def _watch(self, method: str, call: Call) -> Any:
+        watched: Any = _AioContext if call.asynchronous else _SyncContext
+        tally = _Tally(self._ended, method, call.context.invocation_metadata() or ())
+        return watched(call, tally, method)
+
+
+class _Tally:
+    """Stands where `observe` has the tally of a server, for one call."""
+
+    __slots__ = ("_ended", "_ids", "_metadata", "_method", "_start")
+
+    def __init__(self, ended: Callable[[EndedCall], None], method: str, metadata: Any) -> None:
+        self._ended = ended
+        self._method = method
+        self._metadata = tuple((key, value) for key, value in metadata)
+        self._start = _arrived.get()
+        self._ids = _ids()  # now: a stream may be closed in another Context
+
+    def begin(self, method: str) -> None:
+        """Do nothing: a call is told of when it has ended."""
+
+    def end(self, method: str, code: str, error: BaseException | None = None) -> None:
+        """Tell of it."""
+        seconds = time.perf_counter() - self._start
+        self._ended(EndedCall(self._method, code, seconds, *self._ids, self._metadata))
+
+
+def _ids() -> tuple[str, bool, str, str]:
+    """Return trace id, whether it is sampled, request id and user id of the call of now."""
+    span, context = get_current_span().get_span_context(), call_context.current()
+    if context is None:
+        request_id, user_id = ABSENT, ABSENT
+    else:
+        request_id, user_id = context.request_id, context.user_id or ABSENT
+        span = span if span.is_valid else context.span
+    trace_id = format_trace_id(span.trace_id) if span.is_valid else ABSENT
+    return trace_id, span.is_valid and span.trace_flags.sampled, request_id, user_id
