@@ -34,6 +34,7 @@ ENGINE_VARIABLES = (
     "LAB_S3_ENDPOINT",
     "LAB_POSTGRES_DSN",
     "LAB_REDIS_URL",
+    "LAB_KAFKA_BOOTSTRAP",
 )
 RESERVED_ETCD = ((3, 5, 0), (3, 5, 2))  # from, to: upstream warns of lost data under load
 

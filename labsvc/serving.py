@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from labsvc.hosts import cache, collector, etcd, objects, queue, rows
+from labsvc.hosts import cache, collector, etcd, log, objects, queue, rows
 from labsvc.hosts.dns import DnsService
 from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService
@@ -110,6 +110,23 @@ class Serving(ABC):
             return self._host(name, queue.ExternalQueue(name, url))
         folder = self._new_folder()
         return self._host(name, queue.QueueService(self.loop, name, self._password, folder))
+
+    def serve_log(
+        self, name: str = "log", *, embedded: bool = False
+    ) -> log.LogService | log.ExternalLog:
+        """Serve a log that speaks Kafka's protocol: a mock cluster, in memory, of one broker.
+
+        With LAB_KAFKA_BOOTSTRAP set nothing is started, and `.bootstrap` is that; `embedded=True`
+        starts the lab's own all the same, to be stopped. `new_topic` says how many partitions.
+
+        Raises:
+            EngineError: no confluent-kafka is installed, or its mock cluster did not start.
+
+        """
+        bootstrap = os.environ.get(log.VARIABLE)
+        if bootstrap and not embedded:
+            return self._host(name, log.ExternalLog(name, bootstrap))
+        return self._host(name, log.LogService(name))
 
     def serve_etcd(
         self, name: str = "etcd", nodes: int = 1, *, embedded: bool = False

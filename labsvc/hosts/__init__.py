@@ -2,10 +2,11 @@
 
 `service` is what all of them have in common: a name, a port that is kept, a ring buffer.
 `grpc`, `http`, `queue`, `collector` (OTLP), `dns` and `proxy` run in the kernel, and count in
-`.stats`. `etcd`, `objects` (S3), `rows` (PostgreSQL) and `cache` (Redis) are child processes, which
-count for themselves, in their own terms (etcd at `/metrics`); put `lab.proxy(...)` before one to
-count its connections and bytes. `program` is what those of one program have in common, `external`
-what engines that run elsewhere have.
+`.stats`; `log` (Kafka's protocol, by a mock cluster) runs there too, and its clients count. `etcd`,
+`objects` (S3), `rows` (PostgreSQL) and `cache` (Redis) are child processes, which count for
+themselves, in their own terms (etcd at `/metrics`); put `lab.proxy(...)` before one to count its
+connections and bytes. `program` is what those of one program have in common, `external` what
+engines that run elsewhere have.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     "external",
     "grpc",
     "http",
+    "log",
     "objects",
     "program",
     "proxy",
