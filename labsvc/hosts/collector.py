@@ -39,8 +39,7 @@ class CollectorService(LoopService):
     def __init__(self, loop: Loop, name: str, keep: Keep | None, wait: float) -> None:
         super().__init__(loop, name)
         self.delay = 0.0
-        self._sampler = TailSampler(keep, wait) if keep else None
-        self._received = Received(self._sampler)
+        self._received = Received(TailSampler(keep, wait, self.log) if keep else None)
         self._grpc = GrpcService(loop, name, [TraceReceiver(self._take, self._wait)])
         self._http = HttpService(loop, f"{name}-http", otlp_http(self._take, self._wait))
         other = os.environ.get(VARIABLE)
@@ -79,9 +78,6 @@ class CollectorService(LoopService):
 
     def _take(self, request: ExportTraceServiceRequest) -> None:
         self._received.take(request)
-        if self._sampler is not None:
-            while self._sampler.errors:
-                self.log.append(f"keep() raised {self._sampler.errors.pop()}")
         if self._forward is not None:
             self._forward.put(request)
 
@@ -96,7 +92,7 @@ class CollectorService(LoopService):
         return taken
 
     async def _aclose(self, grace: float) -> None:
-        if self._forward is not None:
-            await self._forward.close()
         await self._http.aclose(grace)
         await self._grpc.aclose(grace)
+        if self._forward is not None:
+            await self._forward.close()

@@ -43,12 +43,7 @@ class Forward:
     """
 
     def __init__(self, endpoint: str, log: deque[str]) -> None:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
-            msg = "OTEL_EXPORTER_OTLP_ENDPOINT is no address; write http://127.0.0.1:4317"
-            raise LabError(msg)
-        self._target = parts.netloc
-        self._secure = parts.scheme == "https"
+        self._target, self._secure = _parse(endpoint)
         self._log = log
         self._waiting: deque[ExportTraceServiceRequest] = deque()
         self._awake = asyncio.Event()
@@ -75,6 +70,8 @@ class Forward:
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
 
     async def _run(self) -> None:
         channel = (
@@ -93,5 +90,18 @@ class Forward:
                         await export(request, timeout=TIMEOUT_SECONDS)
                         self.sent += 1
                     except grpc.aio.AioRpcError as error:
-                        self.dropped += 1
                         self._log.append(f"not sent on: {error.code().name}")
+                        self.dropped += 1
+                    except asyncio.CancelledError:
+                        self.dropped += 1
+                        raise
+
+
+def _parse(endpoint: str) -> tuple[str, bool]:
+    """Return "host:port", and whether it speaks TLS."""
+    with suppress(ValueError):  # of brackets, or a port that is none
+        parts = urlsplit(endpoint)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port:
+            return parts.netloc.rpartition("@")[2], parts.scheme == "https"
+    msg = "OTEL_EXPORTER_OTLP_ENDPOINT is no address; write http://127.0.0.1:4317"
+    raise LabError(msg)

@@ -60,7 +60,7 @@ class Received:
     """The spans of a collector, by trace. May be used from any thread."""
 
     def __init__(self, sampler: TailSampler | None = None, most: int = MOST) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a policy of tail sampling may look in here
         self._sampler = sampler
         self._most = most
         self._traces: OrderedDict[str, list[Span]] = OrderedDict()
@@ -77,8 +77,8 @@ class Received:
                 self._keep(spans, 0)
             else:
                 now = time.monotonic()
+                self._keep(*self._sampler.due(now))  # first: what is late shares the decision
                 self._keep(*self._sampler.take(spans, now))
-                self._keep(*self._sampler.due(now))
 
     def decide(self) -> None:
         """Decide on the traces whose time has come, where there is tail sampling."""
@@ -164,6 +164,8 @@ def otlp_http(take: Callable[[_Request], object], delay: Callable[[], float]) ->
             return
         headers = dict(scope["headers"])
         body = await _body(receive)
+        if body is None:
+            return
         try:
             request = _Request.FromString(_unpacked(headers.get(b"content-encoding"), body))
         except (DecodeError, OSError, EOFError, zlib.error, ValueError):
@@ -176,25 +178,28 @@ def otlp_http(take: Callable[[_Request], object], delay: Callable[[], float]) ->
     return app
 
 
-async def _body(receive: Any) -> bytes:
+async def _body(receive: Any) -> bytes | None:
+    """Return the whole body; None, if the client went away before its end."""
     body, more = bytearray(), True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return bytes(body)
 
 
 def _unpacked(encoding: bytes | None, body: bytes) -> bytes:
-    if encoding in (None, b"identity"):
+    if encoding is None or encoding.lower() == b"identity":
         return body
-    if encoding != b"gzip":
+    if encoding.lower() != b"gzip":
         msg = f"unknown content-encoding {encoding!r}"
         raise ValueError(msg)
     unpacker = zlib.decompressobj(wbits=31)
     plain = unpacker.decompress(body, _MOST_BYTES)
-    if unpacker.unconsumed_tail or not unpacker.eof:
-        msg = "the body is cut short, or too large when unpacked"
+    if unpacker.unconsumed_tail or unpacker.unused_data or not unpacker.eof:
+        msg = "the body is cut short, goes on behind its end, or is too large when unpacked"
         raise ValueError(msg)
     return plain
 

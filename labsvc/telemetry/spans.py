@@ -66,8 +66,9 @@ class Trace:
 
     @classmethod
     def of(cls, trace_id: str, spans: Iterable[Span]) -> Trace:
-        """Put the spans in order."""
-        return cls(trace_id, tuple(sorted(spans, key=lambda span: (span.start_ns, -span.end_ns))))
+        """Put the spans in order, each once: an export that is repeated brings them again."""
+        each = {span.span_id: span for span in spans}.values()
+        return cls(trace_id, tuple(sorted(each, key=lambda span: (span.start_ns, -span.end_ns))))
 
     @property
     def seconds(self) -> float:

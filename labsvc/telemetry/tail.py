@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from labsvc.telemetry.spans import Trace
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from labsvc.telemetry.spans import Span
@@ -35,18 +36,18 @@ class TailSampler:
         keep: called once with each trace; what it returns is true for a trace to keep. One that
             raises keeps the trace: a fault of the policy shall not hide the faults of the services.
         wait: seconds from the first span to the decision.
+        log: takes a line for each trace that `keep` has raised with.
         most: traces that wait at once; when there are more, the oldest is decided on early.
 
     """
 
-    def __init__(self, keep: Keep, wait: float, most: int = 50_000) -> None:
+    def __init__(self, keep: Keep, wait: float, log: deque[str], most: int = 50_000) -> None:
         self._keep = keep
         self._wait = wait
+        self._log = log
         self._most = most
         self._waiting: OrderedDict[str, tuple[float, list[Span]]] = OrderedDict()
         self._decided: OrderedDict[str, bool] = OrderedDict()
-        self.errors: list[str] = []
-        self.early = 0
 
     def take(self, spans: list[Span], now: float) -> tuple[list[Span], int]:
         """Take spans in at the time `now`; return those to keep at once, and how many are not.
@@ -63,7 +64,6 @@ class TailSampler:
             else:
                 refused += 1
         while len(self._waiting) > self._most:
-            self.early += 1
             mine, less = self._decide(next(iter(self._waiting)))
             kept, refused = kept + mine, refused + less
         return kept, refused
@@ -90,7 +90,7 @@ class TailSampler:
         try:
             keep = bool(self._keep(Trace.of(trace_id, spans)))
         except Exception as error:  # noqa: BLE001  # the policy is a learner's
-            self.errors.append(f"{type(error).__name__}: {error}")
+            self._log.append(f"keep() raised {type(error).__name__}: {error}")
             keep = True
         self._decided[trace_id] = keep
         if len(self._decided) > self._most:
