@@ -5,7 +5,7 @@
 A request is a span of kind client, from its first byte to the headers of the answer; its context
 goes out as `traceparent`. Names and attributes are those of OpenTelemetry's semantic conventions
 for HTTP: the method is the name, and a status from 400 on is an error of the client's span.
-The query is left out: it may hold what no trace should show.
+The query and who asks (`user:password@`) are left out: they may be what no trace should show.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AioTracedTransport", "TracedTransport"]
 
 _ERRORS_FROM = 400
+_PORTS = {"http": 80, "https": 443}
 
 
 class TracedTransport(httpx2.BaseTransport):
@@ -70,9 +71,9 @@ def _span(tracer: Tracer, request: httpx2.Request) -> Iterator[Span]:
     url = request.url
     attributes: dict[str, str | int] = {
         "http.request.method": request.method,
-        "url.full": f"{url.scheme}://{url.host}:{url.port}{url.path}",
+        "url.full": str(url.copy_with(query=None, fragment=None, userinfo=b"")),
         "server.address": url.host,
-        "server.port": url.port or 0,
+        "server.port": url.port or _PORTS.get(url.scheme, 0),
     }
     with tracer.start_as_current_span(
         request.method, kind=SpanKind.CLIENT, attributes=attributes
