@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import cycle
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -14,6 +16,7 @@ from matplotlib.patches import Patch
 from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
 from labsvc.measure.plots import Plot
 from labsvc.measure.series import WIDTH
+from labsvc.timeline.shapes import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 60
 _ROW = 0.3  # inches
-_ABOVE, _BELOW = 1.0, 0.75
+_ABOVE, _BELOW = 0.76, 0.75
+_LEGEND_ROW = 0.24
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 _ERROR = "#B00020"
 _NAMES = -0.66  # where the names begin, left of the bars, in widths of the axes
 _DEEPEST = 12
 _LONGEST = 46
+_STYLE = {**STYLE, "text.parse_math": False}  # a name with two dollars is a name
 _HATCHES = {"client": "///", "producer": "///"}  # the side that asks
 
 
@@ -43,38 +48,49 @@ def plot(trace: Trace, title: str) -> Plot:
         f"{len(rows)} spans{left_out}; hatched: the side that asks."
         " All times are of this machine's clock."
     )
-    alt = f"Waterfall. {title}. {caption} {_told(shown)}"
-    with mpl.rc_context(STYLE):
-        height = _ABOVE + _BELOW + _ROW * max(len(shown), 1)
-        figure = Figure(figsize=(WIDTH / 100, height), dpi=100 * SCALE, facecolor="white")
+    title = clean(title)
+    alt = f"Waterfall. {title}. {caption} {_told(shown)}".strip()
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
+        figure = Figure(figsize=(WIDTH / 100, 1), dpi=100 * SCALE, facecolor="white")
         figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
         canvas: Any = FigureCanvasAgg(figure)
+        above = _ABOVE + _LEGEND_ROW * _legend(figure, canvas, colors, has_error=trace.error)
+        height = above + _BELOW + _ROW * max(len(shown), 1)
+        figure.set_size_inches(WIDTH / 100, height)
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor((0.16, height - 0.46), figure.dpi_scale_trans)
         inches: dict[str, Any] = {"transform": figure.dpi_scale_trans}
         figure.text(
             0.2, height - 0.28, title, fontsize=14, fontweight="bold", va="center", **inches
         )
         figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, va="center", **inches)
-        _legend(figure, colors, height, has_error=trace.error)
-        axes = figure.add_axes((0.4, _BELOW / height, 0.575, 1 - (_ABOVE + _BELOW) / height))
+        axes = figure.add_axes((0.4, _BELOW / height, 0.575, 1 - (above + _BELOW) / height))
         _bars(axes, shown, colors)
         canvas.draw()
         png = png_of(canvas, title, alt)
-    return Plot(png, alt, f"Waterfall: {len(rows)} spans of {', '.join(colors) or 'no service'}")
+    services = ", ".join(map(clean, colors)) or "no service"
+    return Plot(png, alt, f"Waterfall: {len(rows)} spans of {services}")
 
 
-def _legend(figure: Figure, colors: Mapping[str, str], height: float, *, has_error: bool) -> None:
-    handles: list[Any] = [Patch(facecolor=color, label=name) for name, color in colors.items()]
+def _legend(figure: Figure, canvas: Any, colors: Mapping[str, str], *, has_error: bool) -> int:
+    """Add the legend in as few rows as fit the width, and return how many these are."""
+    handles: list[Any] = [Patch(facecolor=color) for color in colors.values()]
+    names = [clean(name) for name in colors]
     if has_error:
-        handles.append(Line2D([], [], color=_ERROR, marker="x", linestyle="", label="error"))
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.16, height - 0.46),
-        bbox_transform=figure.dpi_scale_trans,
-        ncols=len(handles) or 1,
-        frameon=False,
-        borderaxespad=0,
-    )
+        handles.append(Line2D([], [], color=_ERROR, marker="x", linestyle=""))
+        names.append("error")
+    # A legend leaves out what begins with "_".
+    names = [f" {name}" if name.startswith("_") else name for name in names]
+    columns = 1
+    for columns in range(len(handles), 0, -1):
+        figure.legends.clear()
+        legend = figure.legend(
+            handles, names, loc="upper left", ncols=columns, frameon=False, borderaxespad=0
+        )
+        if legend.get_window_extent(canvas.get_renderer()).width <= figure.bbox.width * 0.97:
+            break
+    return ceil(len(handles) / columns)
 
 
 def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -> None:
@@ -96,7 +112,7 @@ def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -
         )
         if span.error:
             axes.plot(start + width, row, "x", color=_ERROR, markersize=8, markeredgewidth=2.2)
-        label = f"{span.service}: {span.title}"
+        label = clean(f"{span.service}: {span.title}")
         axes.text(
             _NAMES + 0.018 * min(depth, _DEEPEST),
             row,
@@ -117,7 +133,7 @@ def _bars(axes: Axes, rows: list[tuple[int, Span]], colors: Mapping[str, str]) -
 
 def _told(rows: list[tuple[int, Span]]) -> str:
     parts = [
-        f"{span.service}: {span.title}, depth {depth}{', error' if span.error else ''}"
+        f"{clean(f'{span.service}: {span.title}')}, depth {depth}{', error' * span.error}"
         for depth, span in rows
     ]
     return "; ".join(parts) + "." if parts else ""
