@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from labsvc.hosts.collector import CollectorService
     from labsvc.hosts.etcd import EtcdService, ExternalEtcd
     from labsvc.hosts.grpc import GrpcService
     from labsvc.hosts.http import HttpService
@@ -77,6 +78,10 @@ class Sandbox:
     def serve_rows(self, name: str = "rows") -> RowsService:
         """Run a PostgreSQL of the check's own until it ends."""
         return self.lab.serve_rows(name=self._own(name), embedded=True)
+
+    def serve_collector(self, name: str = "collector") -> CollectorService:
+        """Run an OpenTelemetry collector until the check ends."""
+        return self.lab.serve_collector(name=self._own(name))
 
     def proxy(self, upstream: Any, name: str = "proxy") -> Proxy:
         """Put a proxy in front of a service, for faults and counts."""

@@ -35,6 +35,9 @@ voucher_rivals, voucher_desk       53: two processes at once; its stage, a vouch
 film_upload, film_errors           54: uploads that have to succeed, and those that cannot
 film_memory                        54: how much of a film is in memory at one moment
 film_stage, film_server            54, their stage: a server that takes chunks and fails
+relayed_trace                      60
+access_log                         61
+each_once                          62
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire
