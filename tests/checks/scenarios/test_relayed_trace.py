@@ -94,7 +94,7 @@ def test_stub_is_not_attempted() -> None:
 
 def changed(**parts: Any) -> Callable[..., None]:
     """Return the solution with a part of it done otherwise."""
-    parent = parts.get("parent", lambda carrier: propagate.extract(carrier))
+    parent = parts.get("parent", propagate.extract)
     kind = parts.get("kind", SpanKind.PRODUCER)
     write = parts.get("write", lambda _carrier, headers: propagate.inject(headers))
     name = parts.get("name", "send")
@@ -226,7 +226,7 @@ def random_ids(_: dict[str, str], headers: dict[str, str]) -> None:
         (outside, "not published inside", "belongs into the `with`"),
         (never_ended, "no span named `send`", "ended"),
         (without_rows_without_a_trace, "was not sent", "with or without a trace"),
-        (lambda rows, tracer, publish: None, "was not sent", "each row"),
+        (lambda _rows, _tracer, _publish: None, "was not sent", "each row"),
         (
             lambda rows, tracer, publish: relay([(b"x", c) for _, c in rows], tracer, publish),
             "no row has",
