@@ -28,7 +28,7 @@ def span(
 ) -> Span:
     """Return a span as it is read; its times are in milliseconds."""
     known: dict[str, Any] = {"service": "shop", "name": span_id, "kind": "internal", "error": False}
-    times = {"start_ns": int(at[0] * MS), "end_ns": int(at[1] * MS)}
+    times: dict[str, Any] = {"start_ns": int(at[0] * MS), "end_ns": int(at[1] * MS)}
     return Span(trace_id=trace_id, span_id=span_id, parent_id=parent_id, **times, **(known | more))
 
 

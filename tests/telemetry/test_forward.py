@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -48,6 +49,10 @@ class Sender:
         """End."""
         self._lab.loop.run(self.forward.close())
 
+    def has(self, counts: tuple[int, int]) -> bool:
+        """Whether this is what it has sent and dropped."""
+        return self.counts == counts
+
     @property
     def counts(self) -> tuple[int, int]:
         """What was sent, and what was dropped."""
@@ -87,16 +92,15 @@ def test_it_speaks_tls(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         TraceReceiver(received.take, lambda: 0.0),
         credentials=grpc.ssl_server_credentials([(key, chain)]),
     )
+    strangers = grpc.ssl_channel_credentials()
     trusted = grpc.ssl_channel_credentials(roots.read_bytes())
-    port = other.target.partition(":")[2]
-    for credentials, counts in ((grpc.ssl_channel_credentials(), (0, 1)), (trusted, (1, 0))):
-        monkeypatch.setattr(
-            forward.grpc, "ssl_channel_credentials", lambda given=credentials: given
-        )
-        sender = Sender(lab, f"https://localhost:{port}")
+    given = iter([strangers, trusted])
+    monkeypatch.setattr(grpc, "ssl_channel_credentials", lambda: next(given))
+    for counts in ((0, 1), (1, 0)):
+        sender = Sender(lab, f"https://localhost:{other.target.partition(':')[2]}")
         sender.start()
         sender.put(1)
-        until(lambda sender=sender, counts=counts: sender.counts == counts, timeout=patience(10))
+        until(partial(sender.has, counts), timeout=patience(10))
         sender.close()
     assert names(received) == ["work 1"]
 

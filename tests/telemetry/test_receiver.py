@@ -151,17 +151,19 @@ def test_a_policy_may_look_into_the_collector() -> None:
     """It is asked while spans are taken in, and does not wait for itself."""
 
     def keep(trace: Trace) -> bool:
-        return not received.traces()
+        return not looked_at.traces()
 
-    received = Received(TailSampler(keep, 0, deque()))
-    taking = threading.Thread(
-        target=lambda: [received.take(request(message(n, n))) for n in (1, 2, 3)], daemon=True
-    )
+    def take() -> None:
+        for number in (1, 2, 3):
+            looked_at.take(request(message(number, number)))
+
+    looked_at = Received(TailSampler(keep, 0, deque()))
+    taking = threading.Thread(target=take, daemon=True)
     taking.start()
     taking.join(patience(10))
     assert not taking.is_alive()
-    assert received.stats().waiting == 0
-    assert len(received.traces()) == 1
+    assert looked_at.stats().waiting == 0
+    assert len(looked_at.traces()) == 1
 
 
 def test_spans_over_grpc(lab: Lab, received: Received) -> None:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from opentelemetry import trace as api
-from opentelemetry.instrumentation.grpc import client_interceptor, server_interceptor
-from opentelemetry.instrumentation.grpc.grpcext import intercept_channel
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, TraceIdRatioBased
@@ -23,6 +21,7 @@ from labsvc.shop.v1 import user_pb2, user_pb2_grpc
 from labsvc.telemetry import Tracing, tracing
 from labsvc.telemetry.receiver import Received
 from tests.patience import patience
+from tests.telemetry import watched
 from tests.telemetry.otlp import work
 
 if TYPE_CHECKING:
@@ -171,11 +170,9 @@ def blips(collector: CollectorService) -> None:
 def call_30_times(lab: Lab, made: Tracing, in_the_middle: Callable[[], None]) -> None:
     """Make traced calls; hold that each succeeds and that none takes a second."""
     ended = made.ended
-    watched = [server_interceptor(tracer_provider=made.provider)]
-    users = lab.serve_grpc(Users(), name="users", workers=2, interceptors=watched)
+    users = lab.serve_grpc(Users(), name="users", workers=2, interceptors=watched.server(made))
     with grpc.insecure_channel(users.target) as bare:
-        channel = intercept_channel(bare, client_interceptor(tracer_provider=made.provider))
-        get_user = user_pb2_grpc.UserServiceStub(channel).GetUser
+        get_user = user_pb2_grpc.UserServiceStub(watched.channel(made, bare)).GetUser
         for number in range(30):
             if number == 10:
                 in_the_middle()
