@@ -5,8 +5,8 @@
     logging.getLogger("calls").addHandler(handler)
     grpc.server(pool, interceptors=[logs.server(logs.CallLog(logging.getLogger("calls")))])
 
-    {"time": "...", "level": "INFO", "event": "call", "request_id": "r-1", "trace_id": "4bf9...",
-     "user_id": "u-1", "method": "shop.Users/GetUser", "status": "OK", "ms": 1.2}
+    {"time": "...", "level": "INFO", "logger": "calls", "event": "call", "request_id": "r-1",
+     "trace_id": "4bf9...", "user_id": "u-1", "method": "shop.Users/Get", "status": "OK", "ms": 1.2}
 
 A secret stays out because nobody lets it in: a line has the fields of a list and no others, and of
 metadata only the keys of another list. Who lists what to hide has to know every name under which a
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "CallLog", "JsonLines", "aio_server", "allowed", "covered", "server"]
 
 FIELDS = ("request_id", "trace_id", "user_id", "method", "status", "ms", "metadata")
-"""What a line shows of a record's own attributes, beside time, level, event and error."""
+"""What a line shows of a record's own attributes, beside time, level, logger, event and error."""
 
 SERVERS_FAULT = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -105,6 +105,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {
             "time": f"{at}.{int(record.msecs):03}Z",
             "level": record.levelname,
+            "logger": record.name,
             "event": covered(record.getMessage()),
         }
         known = record.__dict__

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,6 +14,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from opentelemetry.instrumentation.grpc import aio_server_interceptor, server_interceptor
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import format_trace_id
 
 from labsvc import until
 from labsvc.lab import Lab
@@ -37,6 +42,7 @@ class Threads(health_pb2_grpc.HealthServicer):
         """Answer or abort."""
         if request.service:
             context.abort(grpc.StatusCode[request.service], SECRET)
+        time.sleep(0.05)
         return health_pb2.HealthCheckResponse()
 
 
@@ -52,6 +58,7 @@ class Aio(health_pb2_grpc.HealthServicer):
         """Answer or abort."""
         if request.service:
             await context.abort(grpc.StatusCode[request.service], SECRET)
+        await asyncio.sleep(0.05)
         return health_pb2.HealthCheckResponse()
 
 
@@ -121,10 +128,11 @@ def test_the_line_of_a_call(lab: Lab, kind: Any, lines: Lines) -> None:
     call(lab, kind, metadata=mine.metadata())
     until(lambda: lines.all)
     (line,) = lines.all
-    assert 0 < line.pop("ms") < 5000
+    assert 45 < line.pop("ms") < 5000
     assert line.pop("time").endswith("Z")
     assert line == {
         "level": "INFO",
+        "logger": "labsvc.test.calls",
         "event": "call",
         "request_id": mine.request_id,
         "trace_id": mine.trace_id,
@@ -136,10 +144,13 @@ def test_the_line_of_a_call(lab: Lab, kind: Any, lines: Lines) -> None:
 
 def test_the_span_has_the_last_word(lab: Lab, kind: Any, lines: Lines) -> None:
     """With OpenTelemetry's interceptor before, the line has the trace id of its span."""
-    provider = TracerProvider(shutdown_on_exit=False)
+    provider, exported = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
     call(lab, kind, before=[kind.traced(provider)])
-    until(lambda: lines.all)
-    assert len(lines.all[0]["trace_id"]) == 32
+    until(lambda: lines.all and exported.get_finished_spans())
+    (span,) = exported.get_finished_spans()
+    assert span.context is not None
+    assert lines.all[0]["trace_id"] == format_trace_id(span.context.trace_id)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +196,7 @@ def test_one_record_is_one_line() -> None:
     """A line break in a text cannot forge a line."""
     line = formatted('%s"}', 'no\n{"event": "call", "status": "OK"')
     assert "\n" not in line
-    assert set(json.loads(line)) == {"time", "level", "event"}
+    assert set(json.loads(line)) == {"time", "level", "logger", "event"}
 
 
 @pytest.mark.parametrize(
