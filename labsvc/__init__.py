@@ -8,6 +8,7 @@ What a notebook holds:
     `measure`     load, comparison and plots
     `timeline`    what happened in a run, in order and as a picture
     `sweep`       a fault at every point of a run where one can strike, and what still holds
+    `incidents`   a watched shop, and what goes wrong in it
     `checks`      the exercises; `cells` is what cells of many notebooks use
     `shop`        the running example
     `h2_pings`    pings from an over-eager client

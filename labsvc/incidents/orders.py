@@ -1,0 +1,230 @@
+"""The orders service over gRPC: asks prices, stock and payment, and writes order and event."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx2
+
+from labsvc.delivery.outbox import AioOutbox
+from labsvc.shop.v1 import (
+    inventory_pb2,
+    inventory_pb2_grpc,
+    order_pb2,
+    order_pb2_grpc,
+    payment_pb2,
+    payment_pb2_grpc,
+)
+from labsvc.telemetry.http_client import TracedTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from labsvc.incidents.observed import Observed
+
+    Find = Callable[[], list[str]]
+
+CONNECTIONS = 20
+STOCK_SECONDS = 0.3
+PAYMENT_SECONDS = 0.3
+LOOK_SECONDS = 0.3  # between two looks at the addresses of the stock service
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 500),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_CHANNEL = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+)
+_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Orders(order_pb2_grpc.OrderServiceServicer):
+    """Places orders, once for each order id.
+
+    Attributes:
+        tries: how often stock is asked for one order, at most.
+        pause: seconds before the second try; they double.
+        payment_tries: the same of payment.
+        payment_timeout: seconds for one question to payment, None without a limit.
+
+    """
+
+    def __init__(
+        self, seen: Observed, find_stock: Find, payment: str, roots: bytes, prices: str
+    ) -> None:
+        self.tries, self.pause = 2, 0.05
+        self.payment_tries, self.payment_timeout = 2, PAYMENT_SECONDS
+        self._seen = seen
+        self._find_stock = find_stock
+        self._looked = 0.0
+        self._stock: tuple[str, grpc.Channel, Any] | None = None
+        self._lock = threading.Lock()
+        self._payment_target, self._roots = payment, roots
+        self._payment: tuple[grpc.Channel, Any] | None = None
+        self._prices_url = prices
+        self._prices: httpx2.Client | None = None
+        self.keepalive = True
+        self.price_connections = CONNECTIONS
+
+    def open(self, file: Path) -> None:
+        """Open the table of orders and its outbox."""
+        self.db = sqlite3.connect(file, check_same_thread=False)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("CREATE TABLE IF NOT EXISTS orders (order_id TEXT PRIMARY KEY)")
+        self.outbox = AioOutbox(self.db)
+
+    @property
+    def keepalive(self) -> bool:
+        """Whether connections to payment are pinged. Setting it makes a new channel."""
+        return self._keepalive
+
+    @keepalive.setter
+    def keepalive(self, value: bool) -> None:
+        self._keepalive = value
+        options = (*_CHANNEL, *(KEEPALIVE if value else ()))
+        credentials = grpc.ssl_channel_credentials(self._roots)
+        channel = grpc.secure_channel(self._payment_target, credentials, options)
+        old, stub = self._payment, payment_pb2_grpc.PaymentServiceStub(self._seen.channel(channel))
+        self._payment = (channel, stub)
+        if old is not None:
+            old[0].close()
+
+    @property
+    def price_connections(self) -> int:
+        """How many connections to prices there may be. Setting it makes a new client."""
+        return self._price_connections
+
+    @price_connections.setter
+    def price_connections(self, value: int) -> None:
+        self._price_connections = value
+        limits = httpx2.Limits(max_connections=value, max_keepalive_connections=value)
+        transport = TracedTransport(
+            httpx2.HTTPTransport(limits=limits), self._seen.tracing.provider
+        )
+        old, timeout = self._prices, httpx2.Timeout(0.5, pool=0.1)
+        self._prices = httpx2.Client(
+            base_url=self._prices_url, transport=transport, timeout=timeout, trust_env=False
+        )
+        if old is not None:
+            threading.Timer(1.0, old.close).start()  # requests under way end first
+
+    def PlaceOrder(
+        self, request: order_pb2.PlaceOrderRequest, context: Any
+    ) -> order_pb2.PlaceOrderResponse:
+        """Place one order."""
+        try:
+            cents = self._price(request.lines[0].sku)
+            self._reserve(request)
+            self._charge(request, cents)
+        except httpx2.HTTPError as error:
+            cause = type(error).__name__
+            self._seen.log.warning("no price", extra=_about(request, cause))
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"no price: {cause}")
+        except grpc.RpcError as error:
+            status: Any = error
+            cause = f"{status.code().name}: {status.details()}"
+            self._seen.log.warning("not placed", extra=_about(request, cause))
+            context.abort(status.code(), "not placed")
+        with self._lock, self.db:
+            self.db.execute("BEGIN IMMEDIATE")
+            new = self.db.execute(
+                "INSERT INTO orders VALUES (?) ON CONFLICT DO NOTHING", (request.order_id,)
+            )
+            if new.rowcount:
+                self.outbox.add(
+                    request.order_id.encode(), routing_key="mails", message_id=request.order_id
+                )
+        return order_pb2.PlaceOrderResponse()
+
+    def close(self) -> None:
+        """Close channels, client and table."""
+        for channel in (self._payment, self._stock[1:] if self._stock else None):
+            if channel is not None:
+                channel[0].close()
+        if self._prices is not None:
+            self._prices.close()
+        with self._lock:
+            self.db.close()
+
+    def _price(self, sku: str) -> int:
+        assert self._prices is not None
+        response = self._prices.get(f"/prices/{sku}")
+        response.raise_for_status()
+        cents: int = response.json()["cents"]
+        return cents
+
+    def _reserve(self, request: order_pb2.PlaceOrderRequest) -> None:
+        ask = inventory_pb2.ReserveStockRequest(order_id=request.order_id, lines=request.lines)
+
+        def reserve() -> None:
+            self._stock_stub().ReserveStock(ask, timeout=STOCK_SECONDS)
+
+        self._try(reserve, self.tries, self.pause)
+
+    def _charge(self, request: order_pb2.PlaceOrderRequest, cents: int) -> None:
+        ask = payment_pb2.ChargeRequest(
+            order_id=request.order_id, user_id=request.user_id, amount_cents=cents
+        )
+
+        def charge() -> None:
+            assert self._payment is not None
+            self._payment[1].Charge(ask, timeout=self.payment_timeout)
+
+        self._try(charge, self.payment_tries, self.pause)
+
+    def _try(self, call: Callable[[], None], tries: int, pause: float) -> None:
+        for number in range(tries):
+            try:
+                call()
+            except grpc.RpcError as error:
+                status: Any = error
+                if status.code() not in _AGAIN or number + 1 >= tries:
+                    raise
+                time.sleep(pause * 2**number)
+            else:
+                return
+
+    def _stock_stub(self) -> Any:
+        """Return a stub of the stock service whose address is in etcd now."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked > LOOK_SECONDS:
+                self._looked = now
+                found = self._find_stock()
+                if not found or (self._stock and self._stock[0] not in found):
+                    if self._stock:
+                        self._stock[1].close()
+                    self._stock = None
+                if found and self._stock is None:
+                    channel = grpc.insecure_channel(found[0], _CHANNEL)
+                    stub = inventory_pb2_grpc.InventoryServiceStub(self._seen.channel(channel))
+                    self._stock = (found[0], channel, stub)
+            if self._stock is None:
+                raise NoBackendError
+            return self._stock[2]
+
+
+class NoBackendError(grpc.RpcError):
+    """No address of the stock service is in etcd."""
+
+    def code(self) -> grpc.StatusCode:
+        """Return UNAVAILABLE."""
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        """Return why no call was made."""
+        return "no address of stock in etcd"
+
+
+def _about(request: order_pb2.PlaceOrderRequest, cause: str) -> dict[str, str]:
+    return {"order_id": request.order_id, "cause": cause}

@@ -1,0 +1,129 @@
+"""What an engineer on call can see: metrics, traces, log lines, queues. Nothing of the settings."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labsvc.amqp.stats import QueueStats
+    from labsvc.hosts.collector import CollectorService
+    from labsvc.incidents.observed import Observed
+    from labsvc.telemetry.spans import Span, Trace
+
+SCRAPE_SECONDS = 0.25
+KEPT = 400
+WINDOW = 2.0
+_COUNTERS = ("grpc_server_handled", "http_server_handled")
+
+
+class Signals:
+    """The telemetry of a shop, over the last seconds.
+
+    Args:
+        seen: the telemetry of each service, by name.
+        collector: where their spans go.
+        broker: a queue service of the lab.
+
+    """
+
+    def __init__(
+        self, seen: Mapping[str, Observed], collector: CollectorService, broker: Any
+    ) -> None:
+        self._seen, self._collector, self._broker = seen, collector, broker
+        self._samples: deque[tuple[float, dict[str, Counter[str]]]] = deque(maxlen=KEPT)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._scrape, name="labsvc-scrape", daemon=True)
+        self._thread.start()
+
+    def calls(self, service: str, seconds: float = WINDOW) -> Counter[str]:
+        """Return how many calls of a service ended in the last seconds, by code."""
+        now = self._read(service)
+        since = time.monotonic() - seconds
+        old = next((each for at, each in reversed(self._samples) if at <= since), None)
+        before = old[service] if old else Counter[str]()
+        return Counter({code: now[code] - before[code] for code in now if now[code] > before[code]})
+
+    def errors(self, service: str, seconds: float = WINDOW) -> float:
+        """Return the share of those calls that were not good, 0.0 without calls."""
+        codes = self.calls(service, seconds)
+        good = sum(number for code, number in codes.items() if code in {"OK", "200"})
+        return 1 - good / codes.total() if codes else 0.0
+
+    def spans(self, service: str, seconds: float = WINDOW) -> list[Span]:
+        """Return the spans of a service that ended in the last seconds."""
+        since = (time.time() - seconds) * 1e9
+        return [
+            span
+            for trace in self._collector.traces()
+            for span in trace.spans
+            if span.service == service and span.end_ns >= since
+        ]
+
+    def slowest(self, seconds: float = WINDOW) -> Trace | None:
+        """Return the trace that took longest of those that ended in the last seconds."""
+        since = (time.time() - seconds) * 1e9
+        recent = [each for each in self._collector.traces() if each.spans[-1].end_ns >= since]
+        return max(recent, key=lambda trace: trace.seconds, default=None)
+
+    def failed(self, seconds: float = WINDOW) -> list[Trace]:
+        """Return the traces with an error of the last seconds."""
+        since = (time.time() - seconds) * 1e9
+        recent = [each for each in self._collector.traces() if each.spans[-1].end_ns >= since]
+        return [trace for trace in recent if trace.error]
+
+    def lines(self, service: str, seconds: float = WINDOW) -> list[dict[str, Any]]:
+        """Return the log lines of a service of the last seconds, of warnings alone."""
+        since = time.time() - seconds
+        found = [json.loads(line) for line in list(self._seen[service].lines)]
+        return [line for line in found if line["level"] == "WARNING" and _at(line) >= since]
+
+    def causes(self, service: str, seconds: float = WINDOW) -> Counter[str]:
+        """Return what those lines name as the cause, and how often."""
+        return Counter(line.get("cause", "") for line in self.lines(service, seconds))
+
+    def queue(self, name: str = "mails") -> QueueStats:
+        """Return how many messages wait in a queue, and how many are with workers."""
+        queues: dict[str, QueueStats] = self._broker.stats.queues
+        return queues[name]
+
+    @property
+    def redelivered(self) -> int:
+        """How many messages were handed out once more, since the broker started."""
+        count: int = self._broker.stats.redelivered
+        return count
+
+    def series(self, service: str) -> int:
+        """Return how many time series a service has on its page of metrics."""
+        return sum(len(metric.samples) for metric in self._seen[service].registry.collect())
+
+    def close(self) -> None:
+        """End."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _scrape(self) -> None:
+        while not self._stopping.wait(SCRAPE_SECONDS):
+            self._samples.append(
+                (time.monotonic(), {service: self._read(service) for service in self._seen})
+            )
+
+    def _read(self, service: str) -> Counter[str]:
+        codes: Counter[str] = Counter()
+        for metric in self._seen[service].registry.collect():
+            if metric.name in _COUNTERS:
+                for sample in metric.samples:
+                    if sample.name.endswith("_total"):
+                        codes[sample.labels["code"]] += int(sample.value)
+        return codes
+
+
+def _at(line: Mapping[str, Any]) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(line["time"]).timestamp()
