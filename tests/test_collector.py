@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from labsvc import Lab, LabError, until
 from labsvc.hosts import collector as hosted
 from labsvc.ports import hold
-from labsvc.telemetry import Tracing
+from labsvc.telemetry import Tracing, tracing
 from tests.patience import patience
 from tests.telemetry.otlp import message, request, work
 
@@ -37,6 +37,18 @@ def lab() -> Iterator[Lab]:
 def nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send nothing on to a collector of whoever runs the tests."""
     monkeypatch.delenv(hosted.VARIABLE, raising=False)
+
+
+@pytest.fixture
+def impatient(lab: Lab) -> Iterator[tuple[CollectorService, Tracing]]:
+    """Serve a collector that takes an hour for an answer, and trace what soon gives up."""
+    collector = lab.serve_collector()
+    collector.delay = 3600
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracing, "TIMEOUT_SECONDS", 0.5)
+        made = Tracing("shop", collector.endpoint)
+    yield collector, made
+    made.close()
 
 
 def send(collector: CollectorService, spans: int = 1) -> None:
@@ -156,39 +168,30 @@ def test_it_is_in_the_lab(lab: Lab) -> None:
     assert refuses(collector.http_url.split("/")[2])
 
 
-@pytest.mark.parametrize("over", ["grpc", "http"])
-def test_a_slow_collector(lab: Lab, over: str) -> None:
+def test_a_slow_collector(impatient: tuple[CollectorService, Tracing]) -> None:
     """With a delay it takes spans in when that is over; without, at once again."""
-    collector = lab.serve_collector()
-    collector.delay = 3600
+    collector, made = impatient
+    work(made)
+    made.flush()
+    assert made.lost == 1
     body = request(message(1)).SerializeToString()
-    if over == "grpc":
-        made = Tracing("shop", collector.endpoint)
-        work(made)
-        made.close()
-        assert made.lost == 1
-    else:
-        with pytest.raises(httpx2.ReadTimeout):
-            httpx2.post(collector.http_url, content=body, timeout=httpx2.Timeout(20, read=0.2))
+    with pytest.raises(httpx2.ReadTimeout):  # the request is there, and nothing comes back
+        httpx2.post(collector.http_url, content=body, timeout=httpx2.Timeout(20, read=0.2))
     assert collector.stats.requests == 0
     collector.delay = 0
-    if over == "grpc":
-        send(collector)
-    else:
-        assert post(collector, body) == 200
-    assert collector.stats.requests == 1
+    send(collector)
+    assert post(collector, body) == 200
+    assert collector.stats.requests == 2
 
 
-def test_it_stops_while_an_answer_is_due(lab: Lab) -> None:
+def test_it_stops_while_an_answer_is_due(impatient: tuple[CollectorService, Tracing]) -> None:
     """Who waits for an hour's delay does not keep it from stopping."""
-    collector = lab.serve_collector()
-    collector.delay = 3600
-    made = Tracing("shop", collector.endpoint)
+    collector, made = impatient
     work(made)
     until(lambda: collector._grpc.stats.calls == 1, timeout=patience(10))
     collector.stop()
     assert not collector.running
-    made.close()
+    made.flush()
     assert (made.sent, made.lost) == (0, 1)
 
 

@@ -160,7 +160,7 @@ SPANS = st.lists(
 
 
 @given(SPANS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_odd_spans_are_drawn(spans: list[Span]) -> None:
     """Any spans become a picture: circles of parents, an end before the start, any names."""
     assert trace(*spans).plot("Odd").png
