@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 20
-QUICK = {"session.timeout.ms": 1100, "heartbeat.interval.ms": 50, "fetch.wait.max.ms": 20}
+TASKS = Path("/proc/self/task")
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def write(log: Any, topic: str, *events: str, key: str = "o-1") -> None:
 def member(log: Any, group: str = "g") -> Any:
     """Return a consumer of a group that commits by itself alone."""
     settings = {"group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    return Consumer(client(log) | settings | QUICK)
+    return Consumer(client(log) | settings | log.group_settings)
 
 
 def read(consumer: Any, count: int) -> list[str]:
@@ -95,8 +96,10 @@ def test_a_group_shares_and_comes_back_to_what_it_committed(lab: Lab) -> None:
     topic = log.new_topic("orders")
     write(log, topic, "a", "b", "c")
     first = member(log)
+    begun = time.monotonic()
     first.subscribe([topic])
     assert read(first, 2) == ["a", "b"]
+    assert time.monotonic() - begun < 2.5  # the mock cluster itself waits for three seconds
     first.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
     first.close()
     second = member(log)
@@ -158,6 +161,19 @@ def test_it_ends_with_the_lab() -> None:
     left.close()
 
 
+@pytest.mark.skipif(not TASKS.exists(), reason="threads of C are listed by Linux")
+def test_nothing_of_it_is_left() -> None:
+    """Its threads end with the lab."""
+    with Lab() as lab:
+        before = set(TASKS.iterdir())
+        lab.serve_log()
+        assert set(TASKS.iterdir()) > before
+    until = time.monotonic() + SECONDS
+    while not set(TASKS.iterdir()) <= before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert set(TASKS.iterdir()) <= before
+
+
 def test_another_under_its_name_is_empty(lab: Lab) -> None:
     """A cell that is run twice has a new log."""
     first = lab.serve_log()
@@ -179,6 +195,7 @@ def test_an_outside_log_is_used_not_started(lab: Lab, monkeypatch: pytest.Monkey
     monkeypatch.setenv("LAB_KAFKA_BOOTSTRAP", "192.0.2.1:9092,192.0.2.2:9092")
     log = lab.serve_log()
     assert isinstance(log, ExternalLog)
+    assert log.group_settings == {}
     assert (log.bootstrap, log.target) == ("192.0.2.1:9092,192.0.2.2:9092", "192.0.2.1:9092")
     with pytest.raises(LabError, match=r"lab\.proxy"):
         log.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -16,6 +17,9 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Packs what goes into another process; a lock is a new one there, as after a restart."""
 
     def reducer_override(self, thing: Any) -> Any:
+        if isinstance(thing, type) and thing.__module__ == "cimpl":
+            # Classes of confluent-kafka name a module that cannot be imported by that name.
+            return getattr, (import_module("confluent_kafka.cimpl"), thing.__name__)
         make = _LOCKS.get(type(thing))
         return (make, ()) if make is not None else super().reducer_override(thing)
 
