@@ -11,7 +11,7 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.trace import format_trace_id, get_current_span
 
@@ -24,12 +24,29 @@ if TYPE_CHECKING:
 
     from labsvc.rpc._guard import Call, Guard
 
-__all__ = ["ABSENT", "EndedCall", "Watching"]
+__all__ = ["ABSENT", "EndedCall", "Ids", "Watching", "ids"]
 
 ABSENT = "-"
 """What stands for an id that a call does not have."""
 
 _arrived: ContextVar[float] = ContextVar("arrived")
+
+
+class Ids(NamedTuple):
+    """What joins a line or a number to others.
+
+    Attributes:
+        trace_id: 32 hex digits, of OpenTelemetry's current span or else of `labsvc.rpc.context`.
+        sampled: whether the trace is kept, so that somebody can look it up.
+        request_id: as `labsvc.rpc.context` has it, and so is
+        user_id: who asks.
+
+    """
+
+    trace_id: str
+    sampled: bool
+    request_id: str
+    user_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +59,7 @@ class EndedCall:
         code: the name of its status, "OK". A call that its client left is CANCELLED, also where
             the client reads DEADLINE_EXCEEDED.
         seconds: from its arrival to its status.
-        trace_id: 32 hex digits, of OpenTelemetry's current span or else of `labsvc.rpc.context`.
-        sampled: whether the trace is kept, so that somebody can look it up.
-        request_id: as `labsvc.rpc.context` has it, and so is
-        user_id: who asks.
+        ids: as they were when it came.
         metadata: what came with the call: secrets too.
 
     """
@@ -53,10 +67,7 @@ class EndedCall:
     method: str
     code: str
     seconds: float
-    trace_id: str
-    sampled: bool
-    request_id: str
-    user_id: str
+    ids: Ids
     metadata: tuple[tuple[str, str | bytes], ...]
 
 
@@ -97,7 +108,7 @@ class _Tally:
         self._method = method
         self._metadata = tuple((key, value) for key, value in metadata)
         self._start = _arrived.get()
-        self._ids = _ids()  # now: a stream may be closed in another Context
+        self._ids = ids()  # now: a stream may be closed in another Context
 
     def begin(self, method: str) -> None:
         """Do nothing: a call is told of when it has ended."""
@@ -105,11 +116,11 @@ class _Tally:
     def end(self, method: str, code: str, error: BaseException | None = None) -> None:
         """Tell of it."""
         seconds = time.perf_counter() - self._start
-        self._ended(EndedCall(self._method, code, seconds, *self._ids, self._metadata))
+        self._ended(EndedCall(self._method, code, seconds, self._ids, self._metadata))
 
 
-def _ids() -> tuple[str, bool, str, str]:
-    """Return trace id, whether it is sampled, request id and user id of the call of now."""
+def ids() -> Ids:
+    """Return the ids of the call that is served now, "-" for those that it does not have."""
     span, context = get_current_span().get_span_context(), call_context.current()
     if context is None:
         request_id, user_id = ABSENT, ABSENT
@@ -117,4 +128,4 @@ def _ids() -> tuple[str, bool, str, str]:
         request_id, user_id = context.request_id, context.user_id or ABSENT
         span = span if span.is_valid else context.span
     trace_id = format_trace_id(span.trace_id) if span.is_valid else ABSENT
-    return trace_id, span.is_valid and span.trace_flags.sampled, request_id, user_id
+    return Ids(trace_id, span.is_valid and span.trace_flags.sampled, request_id, user_id)

@@ -2,6 +2,7 @@
 
     handler = logging.StreamHandler()
     handler.setFormatter(logs.JsonLines())
+    handler.addFilter(logs.WithIds())               # for the lines that handlers write
     logging.getLogger("calls").addHandler(handler)
     grpc.server(pool, interceptors=[logs.server(logs.CallLog(logging.getLogger("calls")))])
 
@@ -24,7 +25,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from labsvc.rpc import _server
-from labsvc.telemetry.calls import Watching
+from labsvc.telemetry.calls import Watching, ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -34,7 +35,16 @@ if TYPE_CHECKING:
 
     from labsvc.telemetry.calls import EndedCall
 
-__all__ = ["FIELDS", "CallLog", "JsonLines", "aio_server", "allowed", "covered", "server"]
+__all__ = [
+    "FIELDS",
+    "CallLog",
+    "JsonLines",
+    "WithIds",
+    "aio_server",
+    "allowed",
+    "covered",
+    "server",
+]
 
 FIELDS = ("request_id", "trace_id", "user_id", "method", "status", "ms", "metadata")
 """What a line shows of a record's own attributes, beside time, level, logger, event and error."""
@@ -74,9 +84,9 @@ class CallLog:
         """Write its line."""
         level = logging.WARNING if call.code in SERVERS_FAULT else logging.INFO
         fields: dict[str, Any] = {
-            "request_id": call.request_id,
-            "trace_id": call.trace_id,
-            "user_id": call.user_id,
+            "request_id": call.ids.request_id,
+            "trace_id": call.ids.trace_id,
+            "user_id": call.ids.user_id,
             "method": call.method,
             "status": call.code,
             "ms": round(1000 * call.seconds, 3),
@@ -113,6 +123,21 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = covered(self.formatException(record.exc_info))
         return json.dumps(line, default=str)
+
+
+class WithIds(logging.Filter):
+    """Gives `trace_id`, `request_id` and `user_id` of the call to each record that lacks them.
+
+    Put it on the handler of a log. It is `labsvc.rpc.context.LogFilter` that knows of spans too.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields and let the record pass."""
+        now = ids()
+        for name in ("trace_id", "request_id", "user_id"):
+            if not hasattr(record, name):
+                setattr(record, name, getattr(now, name))
+        return True
 
 
 def allowed(metadata: Iterable[tuple[str, str | bytes]], keys: Collection[str]) -> dict[str, str]:

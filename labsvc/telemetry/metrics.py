@@ -67,7 +67,7 @@ class Red:
 
     def ended(self, call: EndedCall) -> None:
         """Count a call that has ended."""
-        exemplar = {"trace_id": call.trace_id} if call.sampled else None
+        exemplar = {"trace_id": call.ids.trace_id} if call.ids.sampled else None
         self._calls.labels(call.method, call.code).inc()
         self._seconds.labels(call.method, call.code).observe(call.seconds, exemplar)
 

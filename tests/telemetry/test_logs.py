@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECRET = secrets.token_hex(16)
+LOGGER = logging.getLogger("labsvc.test.calls")
 
 
 class Threads(health_pb2_grpc.HealthServicer):
@@ -41,6 +42,7 @@ class Threads(health_pb2_grpc.HealthServicer):
     def Check(self, request: Any, context: Any) -> Any:
         """Answer or abort."""
         if request.service:
+            LOGGER.info("aborting")
             context.abort(grpc.StatusCode[request.service], SECRET)
         time.sleep(0.05)
         return health_pb2.HealthCheckResponse()
@@ -57,6 +59,7 @@ class Aio(health_pb2_grpc.HealthServicer):
     async def Check(self, request: Any, context: Any) -> Any:
         """Answer or abort."""
         if request.service:
+            LOGGER.info("aborting")
             await context.abort(grpc.StatusCode[request.service], SECRET)
         await asyncio.sleep(0.05)
         return health_pb2.HealthCheckResponse()
@@ -83,7 +86,7 @@ class Lines(logging.Handler):
 @pytest.fixture
 def lines() -> Iterator[Lines]:
     """Attach a handler to the logger of these tests."""
-    handler, logger = Lines(), logging.getLogger("labsvc.test.calls")
+    handler, logger = Lines(), LOGGER
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.addHandler(handler)
@@ -106,7 +109,7 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 def call(lab: Lab, kind: Any, service: str = "", *, before: Any = (), **more: Any) -> None:
     """Make one call to a server that logs it."""
-    log = logs.CallLog(logging.getLogger("labsvc.test.calls"), more.get("keys", ()))
+    log = logs.CallLog(LOGGER, more.get("keys", ()))
     served = lab.serve_grpc(
         kind(),
         name="logged",
@@ -153,16 +156,40 @@ def test_the_span_has_the_last_word(lab: Lab, kind: Any, lines: Lines) -> None:
     assert lines.all[0]["trace_id"] == format_trace_id(span.context.trace_id)
 
 
+def test_lines_of_a_handler_have_the_ids(lab: Lab, kind: Any, lines: Lines) -> None:
+    """With `WithIds`, what a handler logs has the ids of its call, with or without a span."""
+    lines.addFilter(logs.WithIds())
+    mine, provider = CallContext.new("u-7"), TracerProvider(shutdown_on_exit=False)
+    for before in ([], [kind.traced(provider)]):
+        lines.texts.clear()
+        call(lab, kind, "NOT_FOUND", before=before, metadata=mine.metadata())
+        until(lambda: len(lines.all) == 2)
+        own, its_call = lines.all
+        assert (own["event"], its_call["event"]) == ("aborting", "call")
+        for name in ("trace_id", "request_id", "user_id"):
+            assert own[name] == its_call[name]
+        assert own["trace_id"] == mine.trace_id
+
+
+def test_ids_of_a_record_stay() -> None:
+    """A record that has an id keeps it; outside of a call there is none."""
+    record = logging.getLogger("x").makeRecord("x", 20, "f", 1, "m", (), None)
+    record.trace_id = "t-1"
+    assert logs.WithIds().filter(record)
+    line = json.loads(logs.JsonLines().format(record))
+    assert (line["trace_id"], line["request_id"], line["user_id"]) == ("t-1", "-", "-")
+
+
 @pytest.mark.parametrize(
     ("code", "level"), [("INTERNAL", "WARNING"), ("UNAVAILABLE", "WARNING"), ("NOT_FOUND", "INFO")]
 )
 def test_failures_are_lines_too(lab: Lab, kind: Any, lines: Lines, code: str, level: str) -> None:
     """A call that was aborted has its line, without the text that was meant for the caller."""
     call(lab, kind, code)
-    until(lambda: lines.all)
-    (line,) = lines.all
+    until(lambda: len(lines.all) == 2)
+    line = lines.all[1]
     assert (line["status"], line["level"]) == (code, level)
-    assert SECRET not in lines.texts[0]
+    assert SECRET not in lines.texts[1]
 
 
 def test_metadata_by_an_allow_list(lab: Lab, kind: Any, lines: Lines) -> None:
