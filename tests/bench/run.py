@@ -38,6 +38,7 @@ from tests.bench import (
     media_rows,
     queue_rows,
     saga_rows,
+    telemetry_rows,
     timeline_rows,
 )
 from tests.bench.bench_row import Row
@@ -418,6 +419,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     *saga_rows.PARTS,
     *media_rows.PARTS,
     timeline_rows.timeline,
+    telemetry_rows.telemetry,
     kernel_memory,
     notebooks,
     whole_test_run,
