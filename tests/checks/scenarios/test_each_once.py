@@ -196,7 +196,7 @@ def by_the_group(db: sqlite3.Connection, bootstrap: str, topic: str) -> None:
         for event in read_log(bootstrap, topic, starts):
             with db:
                 add(db, event)
-            reader.commit(event, asynchronous=False)
+            reader.commit(message=event, asynchronous=False)
 
 
 def equal_is_known(db: sqlite3.Connection, bootstrap: str, topic: str) -> None:
