@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from labsvc.cells import until
 from labsvc.incidents import prices
-from labsvc.incidents.orders import CONNECTIONS, PAYMENT_SECONDS
+from labsvc.incidents.orders import CONNECTIONS, NEVER_DONE, PAYMENT_SECONDS, UNSURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ class Incident:
         symptom: whether it can be seen, from telemetry alone.
         mend: what puts it right.
         why: one sentence for the review.
+        parts: the single incidents of which this one is made, none for a single one.
 
     """
 
@@ -54,6 +55,7 @@ class Incident:
     symptom: Symptom
     mend: Change
     why: str
+    parts: tuple[Incident, ...] = ()
 
     def begin(self, shop: Shop) -> None:
         """Let it happen."""
@@ -65,18 +67,18 @@ class Incident:
         return f"<Incident: {self.pager}>"
 
 
-def _nothing(_: Shop) -> None:
+def nothing(_: Shop) -> None:
     """Nothing has to happen: the change does it alone."""
 
 
 def _storm(shop: Shop) -> None:
     shop.web.tries = 3
-    shop.orders.tries, shop.orders.pause = 4, 0.0
+    shop.orders.tries, shop.orders.again, shop.orders.pause = 4, UNSURE, 0.0
 
 
 def _no_storm(shop: Shop) -> None:
     shop.web.tries = 1
-    shop.orders.tries, shop.orders.pause = 2, 0.05
+    shop.orders.tries, shop.orders.again, shop.orders.pause = 2, NEVER_DONE, 0.05
 
 
 def _blocking(shop: Shop) -> None:
@@ -135,10 +137,10 @@ def _freeze(shop: Shop) -> None:
 
 RETRY_STORM = Incident(
     "retry-storm",
-    "Orders fail by the dozen since a pause of one second in stock, minutes ago.",
+    "Orders fail by the dozen since stock stood still for two seconds, minutes ago.",
     ("C35",),
     _storm,
-    lambda shop: shop.stock.stall(1.0),
+    lambda shop: shop.stock.stall(2.0),
     lambda signals: (
         signals.errors("web") > MANY and _stock_tries(signals) > 3  # noqa: PLR2004
     ),
@@ -147,7 +149,7 @@ RETRY_STORM = Incident(
 )
 MISSING_DEADLINE = Incident(
     "missing-deadline",
-    "Customers wait a second for an error. It began slowly, and now it is every sixth order.",
+    "Every sixth customer waits for two seconds, and gets an error.",
     ("C34",),
     _set("orders", payment_timeout=None),
     _set("payment", hangs=True),
@@ -161,7 +163,7 @@ BLOCKED_LOOP = Incident(
     "Orders fail or take very long. The processors are idle.",
     ("C61",),
     _blocking,
-    _nothing,
+    nothing,
     lambda signals: _failing(signals, "ReadTimeout") and _questions(signals) < HALF,
     _not_blocking,
     "A blocking call in an async handler let one request at a time through the whole service.",
@@ -171,7 +173,7 @@ SMALL_POOL = Incident(
     "Some orders fail at once, most of all when several come together.",
     ("C45", "C46"),
     _set("orders", price_connections=1),
-    _nothing,
+    nothing,
     lambda signals: _failing(signals, "PoolTimeout"),
     _set("orders", price_connections=CONNECTIONS),
     "The client had fewer connections than there are requests under way.",
@@ -245,7 +247,7 @@ CARDINALITY_BOMB = Incident(
     "The metrics of the shop take longer to fetch from minute to minute. Orders are fine.",
     ("C36",),
     lambda shop: setattr(shop.web.red, "user_label", True),
-    _nothing,
+    nothing,
     lambda signals: signals.series("web") > 200,  # noqa: PLR2004
     lambda shop: setattr(shop.web.red, "user_label", False),
     "The user became a label, so each customer began time series of their own.",
@@ -297,6 +299,7 @@ def both(one: Incident, other: Incident) -> Incident:
         lambda signals: one.symptom(signals) and other.symptom(signals),
         do("mend"),
         f"{one.why} {other.why}",
+        parts,
     )
 
 

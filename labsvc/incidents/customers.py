@@ -11,11 +11,15 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 import httpx2
 
-RATE = 12.0  # orders in a second
-PATIENCE = 3.0  # seconds until a customer leaves
+if TYPE_CHECKING:
+    from labsvc.loop import Loop
+
+RATE = 6.0  # orders in a second, on average
+PATIENCE = 5.0  # seconds until a customer leaves
 AT_ONCE = 64
 SKUS = ("tea", "mug", "pot")
 USERS = 5000
@@ -38,13 +42,16 @@ class Placed:
 
 
 class Customers:
-    """Place `rate` orders a second on average until they are closed, whatever the shop does.
+    """Place `rate` orders a second on average, whatever the shop does, until closed.
+
+    They end with the lab's loop, too.
 
     Customers know nothing of each other: the time between two orders is drawn from an exponential
     distribution, with a fixed seed.
     """
 
-    def __init__(self, url: str, rate: float = RATE) -> None:
+    def __init__(self, url: str, loop: Loop, rate: float = RATE) -> None:
+        self._loop = loop
         self._rate = rate
         self._placed: deque[Placed] = deque(maxlen=KEPT)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=AT_ONCE)
@@ -75,7 +82,7 @@ class Customers:
         for number in count():
             due += draw.expovariate(self._rate)
             self._due.append(due)
-            if self._stopping.wait(max(0.0, due - time.monotonic())):
+            if self._stopping.wait(max(0.0, due - time.monotonic())) or not self._loop.alive:
                 return
             self._pool.submit(self._place, number, due)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from labsvc.incidents.shop import Shop
 
-ERRORS = 0.01
+ERRORS = 0.04
 """The share of orders that may fail."""
-P99_SECONDS = 0.8
+P99_SECONDS = 2.0
 """How long 99 of 100 customers wait at most."""
-MAIL_SECONDS = 4.0
+MAIL_SECONDS = 5.0
 """How soon an order that was confirmed has its mail."""
-SERIES = 500
+SERIES = 300
 """How many time series a service may have on its page of metrics."""
 
 

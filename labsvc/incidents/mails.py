@@ -25,6 +25,7 @@ SECONDS = 0.01
 RENDER_SECONDS = 1.0  # until the template gives up on an event that it cannot read
 SLOW_SECONDS = 1.0
 RELAY_SECONDS = 0.05
+CONNECT_SECONDS = 5.0
 POISON = b"\xff no order"
 
 
@@ -37,9 +38,8 @@ class Relay:
     def __init__(self, loop: Loop, url: str, file: Path, seen: Observed) -> None:
         self._loop, self._url, self._file, self._seen = loop, url, file, seen
         self._supervised = True
-        self._task: asyncio.Task[None] | None = None
         self._connection: Any = None
-        self._loop.run(self._start())
+        self._loop.run(self._begin())
 
     @property
     def supervised(self) -> bool:
@@ -59,8 +59,11 @@ class Relay:
         """End it."""
         self._loop.run(self._end())
 
+    async def _begin(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
     async def _start(self) -> None:
-        if self._task is None or self._task.done():
+        if self._task.done():
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -77,7 +80,7 @@ class Relay:
         db = sqlite3.connect(self._file)
         try:
             outbox = AioOutbox(db)
-            self._connection = await aio_pika.connect(self._url, timeout=5)
+            self._connection = await aio_pika.connect(self._url, timeout=CONNECT_SECONDS)
             async with self._connection:
                 exchange = (await self._connection.channel()).default_exchange
                 while True:
@@ -87,14 +90,20 @@ class Relay:
             db.close()
 
     async def _break(self) -> None:
-        if self._connection is not None and not self._connection.is_closed:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                while not self._task.done() and self._is_closed():  # noqa: ASYNC110  # no event
+                    await asyncio.sleep(RELAY_SECONDS)
+        if not self._is_closed():
             await self._connection.close()
 
+    def _is_closed(self) -> bool:
+        return self._connection is None or self._connection.is_closed
+
     async def _end(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
 
 
 class Mails:
@@ -143,7 +152,7 @@ class Mails:
 
     async def _restart(self) -> None:
         await self._close()
-        self._connection = await aio_pika.connect(self._url, timeout=5)
+        self._connection = await aio_pika.connect(self._url, timeout=CONNECT_SECONDS)
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
         for number in range(WORKERS):
             channel = await self._connection.channel()

@@ -90,7 +90,7 @@ class HttpRed:
         return self._user_label
 
     @user_label.setter
-    def user_label(self, value: bool) -> None:  # noqa: FBT001  # a setting
+    def user_label(self, value: bool) -> None:
         for metric in self._metrics:
             self._registry.unregister(metric)
         self._user_label = value

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     Find = Callable[[], list[str]]
 
 CONNECTIONS = 20
-STOCK_SECONDS = 0.3
-PAYMENT_SECONDS = 0.3
+STOCK_SECONDS = 0.4
+PAYMENT_SECONDS = 0.4
+PRICE_SECONDS = 1.0
+POOL_SECONDS = 0.1  # to wait for a connection
 LOOK_SECONDS = 0.3  # between two looks at the addresses of the stock service
 KEEPALIVE = (
     ("grpc.keepalive_time_ms", 1000),
@@ -45,7 +47,8 @@ _CHANNEL = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
-_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+NEVER_DONE = ("UNAVAILABLE",)  # a timeout may mean that stock is too busy: it is asked no more
+UNSURE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
 class Orders(order_pb2_grpc.OrderServiceServicer):
@@ -53,7 +56,8 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
 
     Attributes:
         tries: how often stock is asked for one order, at most.
-        pause: seconds before the second try; they double.
+        again: the codes after which it is asked again.
+        pause: seconds before the second try of either; they double.
         payment_tries: the same of payment.
         payment_timeout: seconds for one question to payment, None without a limit.
 
@@ -63,6 +67,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
         self, seen: Observed, find_stock: Find, payment: str, roots: bytes, prices: str
     ) -> None:
         self.tries, self.pause = 2, 0.05
+        self.again: tuple[str, ...] = NEVER_DONE
         self.payment_tries, self.payment_timeout = 2, PAYMENT_SECONDS
         self._seen = seen
         self._find_stock = find_stock
@@ -111,7 +116,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
         transport = TracedTransport(
             httpx2.HTTPTransport(limits=limits), self._seen.tracing.provider
         )
-        old, timeout = self._prices, httpx2.Timeout(0.5, pool=0.1)
+        old, timeout = self._prices, httpx2.Timeout(PRICE_SECONDS, pool=POOL_SECONDS)
         self._prices = httpx2.Client(
             base_url=self._prices_url, transport=transport, timeout=timeout, trust_env=False
         )
@@ -169,7 +174,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
         def reserve() -> None:
             self._stock_stub().ReserveStock(ask, timeout=STOCK_SECONDS)
 
-        self._try(reserve, self.tries, self.pause)
+        self._try(reserve, self.tries, self.again)
 
     def _charge(self, request: order_pb2.PlaceOrderRequest, cents: int) -> None:
         ask = payment_pb2.ChargeRequest(
@@ -180,17 +185,17 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
             assert self._payment is not None
             self._payment[1].Charge(ask, timeout=self.payment_timeout)
 
-        self._try(charge, self.payment_tries, self.pause)
+        self._try(charge, self.payment_tries, UNSURE)
 
-    def _try(self, call: Callable[[], None], tries: int, pause: float) -> None:
+    def _try(self, call: Callable[[], None], tries: int, again: tuple[str, ...]) -> None:
         for number in range(tries):
             try:
                 call()
             except grpc.RpcError as error:
                 status: Any = error
-                if status.code() not in _AGAIN or number + 1 >= tries:
+                if status.code().name not in again or number + 1 >= tries:
                     raise
-                time.sleep(pause * 2**number)
+                time.sleep(self.pause * 2**number)
             else:
                 return
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-DB_SECONDS = 0.12  # for one price
-DB_PLACES = 1  # 8 prices in a second
+DB_SECONDS = 0.24  # for one price
+DB_PLACES = 1  # 4 prices in a second
 TTL = 5.0
-CHECK_SECONDS = 0.06
-BLOCKING_SECONDS = 0.15
+CHECK_SECONDS = 0.12
+BLOCKING_SECONDS = 0.3
 QUESTION = "SELECT price"
 CENTS = {"tea": 450, "mug": 1299, "pot": 2599}
 

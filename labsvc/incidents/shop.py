@@ -8,7 +8,7 @@ with Shop(lab) as shop:
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labsvc.discovery.cluster import Cluster
 from labsvc.hosts.http import HttpService
@@ -27,13 +27,15 @@ from labsvc.loop import Loop
 if TYPE_CHECKING:
     from labsvc.incidents.level import Level
     from labsvc.lab import Lab
+    from labsvc.measure.plots import Plot
 
 NAMES = ("web", "orders", "prices", "stock", "payment", "mails")
 WORKERS = 32
+STOCK_WORKERS = 20  # more of them would only wait; who finds none waits in gRPC, and may leave
 SETTINGS = (
     ("web", "tries"),
     ("web.red", "user_label"),
-    *(("orders", name) for name in ("tries", "pause", "payment_tries", "payment_timeout")),
+    *(("orders", name) for name in ("tries", "again", "pause", "payment_tries", "payment_timeout")),
     *(("orders", name) for name in ("keepalive", "price_connections")),
     *(("prices", name) for name in ("ttl", "together", "check")),
     ("address", "renewed"),
@@ -46,6 +48,8 @@ SETTINGS = (
 class Shop:
     """The running shop. What is public may be patched while it runs.
 
+    The same name again closes the shop that had it. It ends with its lab, but is better closed.
+
     Attributes:
         web, orders, prices, stock, payment, mails: the services.
         relay: sends the events of orders on to mails.
@@ -57,8 +61,14 @@ class Shop:
 
     """
 
+    _running: ClassVar[dict[str, Shop]] = {}
+
     def __init__(self, lab: Lab, name: str = "shop") -> None:
+        if name in Shop._running:
+            Shop._running[name].close()
+        Shop._running[name] = self
         self._ends = ExitStack()
+        self._ends.callback(Shop._running.pop, name, None)
         with ExitStack() as until_built:
             until_built.callback(self.close)
             self._build(lab, name)
@@ -83,14 +93,14 @@ class Shop:
         prices = HttpService(own_loop, f"{name}-prices", self.prices.app).start()
         self._ends.callback(prices.release)
 
-        def grpc(which: str, servicer: object, **more: Any) -> Any:
+        def grpc(which: str, servicer: object, workers: int = WORKERS, **more: Any) -> Any:
             watched = self.seen[which].server()
             service = lab.serve_grpc(
-                servicer, name=f"{name}-{which}", workers=WORKERS, interceptors=watched, **more
+                servicer, name=f"{name}-{which}", workers=workers, interceptors=watched, **more
             )
             return self._serve(service, lab)
 
-        stock = grpc("stock", self.stock)
+        stock = grpc("stock", self.stock, STOCK_WORKERS)
         self.address = Address(self._cluster, stock.target)
         self._ends.callback(self.address.close)
         self.certificate = Certificate()
@@ -114,10 +124,16 @@ class Shop:
         self.web = Web(self.seen["web"], orders.target)
         self._ends.callback(self.web.close)
         web = self._serve(lab.serve_http(self.web.app, name=f"{name}-web"), lab)
-        self.signals = Signals(self.seen, collector, broker)
+        self.signals = Signals(self.seen, collector, broker, lab.loop)
         self._ends.callback(self.signals.close)
-        self.customers = Customers(web.url)
+        self.customers = Customers(web.url, lab.loop)
         self._ends.callback(self.customers.close)
+
+    def plot(self, title: str, **marks: float) -> Plot:
+        """Draw the orders since the shop began, with moments of `time.monotonic` by name."""
+        from labsvc.incidents.picture import plot
+
+        return plot(self.customers.since(0.0), marks, title)
 
     def level(self, seconds: float = 10) -> Level:
         """Watch the service level for so long."""

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import Counter, deque
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from labsvc.amqp.stats import QueueStats
     from labsvc.hosts.collector import CollectorService
     from labsvc.incidents.observed import Observed
+    from labsvc.loop import Loop
     from labsvc.telemetry.spans import Span, Trace
 
 SCRAPE_SECONDS = 0.25
@@ -29,12 +31,14 @@ class Signals:
         seen: the telemetry of each service, by name.
         collector: where their spans go.
         broker: a queue service of the lab.
+        loop: the lab's; it ends the scraping with it.
 
     """
 
     def __init__(
-        self, seen: Mapping[str, Observed], collector: CollectorService, broker: Any
+        self, seen: Mapping[str, Observed], collector: CollectorService, broker: Any, loop: Loop
     ) -> None:
+        self._loop = loop
         self._seen, self._collector, self._broker = seen, collector, broker
         self._samples: deque[tuple[float, dict[str, Counter[str]]]] = deque(maxlen=KEPT)
         self._stopping = threading.Event()
@@ -108,7 +112,7 @@ class Signals:
         self._thread.join()
 
     def _scrape(self) -> None:
-        while not self._stopping.wait(SCRAPE_SECONDS):
+        while not self._stopping.wait(SCRAPE_SECONDS) and self._loop.alive:
             self._samples.append(
                 (time.monotonic(), {service: self._read(service) for service in self._seen})
             )
@@ -124,6 +128,4 @@ class Signals:
 
 
 def _at(line: Mapping[str, Any]) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(line["time"]).timestamp()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from labsvc.discovery.cluster import Cluster
 
 PLACES = 2
-SECONDS = 0.04  # for one reservation: 50 in a second, whoever asks
+SECONDS = 0.08  # for one reservation: 25 in a second, whoever asks
 PREFIX = "/shop/stock/"
 TTL = 2
 

@@ -12,7 +12,7 @@ from labsvc.shop.v1 import order_pb2, order_pb2_grpc
 if TYPE_CHECKING:
     from labsvc.incidents.observed import Observed
 
-SECONDS = 1.0
+SECONDS = 2.0
 
 
 class Web:

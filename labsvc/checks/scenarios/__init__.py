@@ -38,6 +38,7 @@ film_stage, film_server            54, their stage: a server that takes chunks a
 relayed_trace                      60
 access_log                         61
 each_once                          62
+on_call                            63: a shop with one or two things wrong
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire

@@ -1,0 +1,114 @@
+"""Exercises of notebook 63: mend a running shop, and name the cause."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from labsvc import incidents
+from labsvc.checks.engine import exercise
+from labsvc.checks.verdict import Verdict, broken, first_broken, solved, wrong_type
+from labsvc.incidents.level import look, measure
+
+if TYPE_CHECKING:
+    from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.submission import Submission
+    from labsvc.incidents import Incident, Shop
+
+WARM_SECONDS = 1.5
+SEEN_SECONDS = 12.0
+SETTLE_SECONDS = 5.0  # after the event has come once more
+LEVEL_SECONDS = 6.0
+BUSY = "the machine is too busy: the shop does not keep its service level where all is well either"
+
+
+@exercise("63-one", title="Mend a shop at night", kind="function", deadline=10)
+def one(answer: Submission, sandbox: Sandbox) -> Verdict:
+    """`mend_one(shop) -> str`: one thing is wrong; the cause is a claim's id."""
+    return _night(answer, sandbox, incidents.random(seed=6), 1)
+
+
+@exercise("63-two", title="Mend two things at once", kind="function", deadline=10)
+def two(answer: Submission, sandbox: Sandbox) -> Verdict:
+    """`mend_two(shop) -> set[str]`: two things are wrong; the causes are two claims' ids."""
+    return _night(answer, sandbox, incidents.random(seed=4), 2)
+
+
+def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -> Verdict:
+    """Break a shop of the check's own, let the answer mend it, and let it happen again."""
+    with incidents.Shop(sandbox.lab, name="check-shop") as shop:
+        time.sleep(WARM_SECONDS)
+        night.begin(shop)
+        give_up = time.monotonic() + SEEN_SECONDS
+        while not night.symptom(shop.signals) and time.monotonic() < give_up:
+            time.sleep(0.1)
+        named = answer(shop)
+        given = {named} if isinstance(named, str) else named
+        if not isinstance(given, set | frozenset | list | tuple) or not all(
+            isinstance(each, str) for each in given
+        ):
+            wanted = "the id of a claim, such as 'C04'" if causes == 1 else "a set of two ids"
+            return wrong_type(named, wanted)
+        night.strike(shop)
+        time.sleep(SETTLE_SECONDS)
+        return (
+            _level(shop, night)
+            or _causes(set(given), night, causes)
+            or solved("it happened once more, and the service level was kept", lost=0)
+        )
+
+
+def _level(shop: Shop, night: Incident) -> Verdict | None:
+    """Return what is not kept after the event has come once more."""
+    level = measure(shop, LEVEL_SECONDS)
+    if level.orders and not level.kept and _too_busy(shop, night):
+        return Verdict("unknown", BUSY, hint="Run the cell again when the machine has less to do.")
+    whole = look(shop, 0.0, time.monotonic() - SETTLE_SECONDS)
+    return first_broken(
+        (
+            not level.orders,
+            "no orders came any more",
+            "The customers and what watches them are not part of the shop: leave them as they are.",
+        ),
+        (
+            bool(level.broken),
+            f"it happened once more, and {'; '.join(level.broken)}",
+            (
+                "What did you patch: the cause, or what it did? Look at the signals again, and"
+                " at shop.settings()."
+            ),
+        ),
+        (
+            bool(whole.unpaid or whole.unmailed),
+            "orders that were confirmed during the incident are lost",
+            "Confirmed orders wait somewhere until the shop works again: throw nothing away.",
+        ),
+        (
+            whole.twice > 0,
+            "orders were handled twice",
+            "Nothing has to be sent anew by hand: what waits goes on by itself.",
+        ),
+        orders=level.orders,
+        failed=level.failed,
+        without_mail=level.unmailed,
+    )
+
+
+def _too_busy(shop: Shop, night: Incident) -> bool:
+    """Return whether the level is not kept either where all is mended."""
+    night.mend(shop)
+    time.sleep(SETTLE_SECONDS)
+    return not measure(shop, LEVEL_SECONDS / 2).kept
+
+
+def _causes(given: set[str], night: Incident, causes: int) -> Verdict | None:
+    """Return what is wrong with the causes that were named."""
+    parts = night.parts or (night,)
+    missed = [part for part in parts if not given & set(part.causes)]
+    hint = "Which claim of the course speaks of what you have changed? sources.md lists them all."
+    if missed:
+        which = "the cause" if causes == 1 else f"{len(missed)} of two causes"
+        return broken(f"the shop is mended, and {which} is not among those that you named", hint)
+    if len(given) > causes:
+        return broken(f"you named {len(given)} causes", f"Name {causes}.")
+    return None
