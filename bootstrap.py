@@ -41,7 +41,7 @@ LOCK = ROOT / "requirements.lock"
 ROOM_MB = 1500  # .venv with the tools takes 1.0 GB, the downloads in the temporary folder the rest
 VERSION = platform.python_version()
 KNOWN = """\
-Linux with glibc 2.28 or later, on x86-64 and aarch64; macOS 11 or later, on Apple silicon
+Linux with glibc 2.28 or later, on x86-64 and aarch64; macOS 13 or later, on Apple silicon
 and Intel; Windows on x86-64; with CPython 3.11 to 3.14 on each"""  # shown by `make platforms`
 
 FAILURES = {

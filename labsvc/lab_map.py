@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from labsvc.hosts import cache, dns, etcd, external, grpc, http, log, objects, proxy, queue, rows
+from labsvc.hosts import (
+    cache,
+    collector,
+    dns,
+    etcd,
+    external,
+    grpc,
+    http,
+    log,
+    objects,
+    proxy,
+    queue,
+    rows,
+)
 from labsvc.measure.plots import Plot
 
 if TYPE_CHECKING:
@@ -25,6 +38,7 @@ _KINDS: tuple[tuple[type[Service] | tuple[type[Service], ...], str], ...] = (
     (grpc.GrpcService, "gRPC"),
     (http.HttpService, "HTTP"),
     ((queue.QueueService, queue.ExternalQueue), "queue"),
+    (collector.CollectorService, "OTLP"),
     ((log.LogService, log.ExternalLog), "log"),
     ((etcd.EtcdService, etcd.ExternalEtcd), "etcd"),
     ((rows.RowsService, rows.ExternalRows), "PostgreSQL"),

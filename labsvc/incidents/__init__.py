@@ -9,7 +9,7 @@
 
 `catalogue` has the incidents. `shop` puts six services together: `web`, `orders`, `prices`,
 `stock`, `payment` and `mails`, which `observed` watches; `customers` is their load. `signals` is
-what can be seen of them, `level` what they have promised.
+what can be seen of them, `level` what they have promised, `picture` draws their orders.
 """
 
 from labsvc.incidents.catalogue import INCIDENTS, Incident, both, random

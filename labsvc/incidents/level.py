@@ -43,27 +43,30 @@ class Level:
     series: int
 
     @property
-    def broken(self) -> list[str]:
-        """What is not kept, in words; empty if all is."""
+    def over(self) -> dict[str, str]:
+        """What is not kept, in words, by the name of its attribute; empty if all is."""
         said = {
-            f"{self.failed} of {self.orders} orders failed": self.failed > ERRORS * self.orders,
-            "customers wait too long": self.p99 > P99_SECONDS,
-            f"{self.unpaid} confirmed orders are not paid": self.unpaid > 0,
-            f"{self.unmailed} confirmed orders have no mail": self.unmailed > 0,
-            f"{self.twice} orders were handled twice": self.twice > 0,
-            f"a service has {self.series} time series": self.series > SERIES,
-            "no orders came": not self.orders,
+            "failed": (
+                self.failed > ERRORS * self.orders,
+                f"{self.failed} of {self.orders} orders failed",
+            ),
+            "p99": (self.p99 > P99_SECONDS, "customers wait too long"),
+            "unpaid": (self.unpaid > 0, f"{self.unpaid} confirmed orders are not paid"),
+            "unmailed": (self.unmailed > 0, f"{self.unmailed} confirmed orders have no mail"),
+            "twice": (self.twice > 0, f"{self.twice} orders were handled twice"),
+            "series": (self.series > SERIES, f"a service has {self.series} time series"),
+            "orders": (not self.orders, "no orders came"),
         }
-        return [text for text, is_so in said.items() if is_so]
+        return {name: text for name, (is_so, text) in said.items() if is_so}
 
     @property
     def kept(self) -> bool:
         """Whether all of it is kept."""
-        return not self.broken
+        return not self.over
 
     def __str__(self) -> str:
         """Say whether it is kept, and what is not."""
-        return "the service level is kept" if self.kept else "; ".join(self.broken)
+        return "the service level is kept" if self.kept else "; ".join(self.over.values())
 
 
 def measure(shop: Shop, seconds: float) -> Level:

@@ -67,7 +67,13 @@ def plot(placed: Sequence[Placed], marks: Mapping[str, float], title: str) -> Pl
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g} ms"))
         axes.set_xlabel("seconds")
         axes.grid(visible=True, color="#e3e3e3", linewidth=0.8)
-        axes.legend(loc="lower left", frameon=False)
+        figure.legend(
+            loc="upper right",
+            bbox_to_anchor=(WIDTH / 100 - 0.2, _HEIGHT - 0.14),
+            bbox_transform=figure.dpi_scale_trans,
+            ncols=2,
+            frameon=False,
+        )
         canvas.draw()
         png = png_of(canvas, title, alt)
     return Plot(png, alt, f"Orders over time, with {', '.join(marks) or 'no marks'}")

@@ -25,6 +25,8 @@ from labsvc.incidents.web import Web
 from labsvc.loop import Loop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from labsvc.incidents.level import Level
     from labsvc.lab import Lab
     from labsvc.measure.plots import Plot
@@ -140,16 +142,28 @@ class Shop:
         return level.measure(self, seconds)
 
     def settings(self) -> str:
-        """Return what can be set while the shop runs, as "service.setting = value" in lines."""
-        lines = []
-        for path, setting in SETTINGS:
-            service: Any = self
-            for part in path.split("."):
-                service = getattr(service, part)
-            value = getattr(service, setting)
-            shown = value.__name__ if callable(value) else repr(value)
-            lines.append(f"shop.{path}.{setting} = {shown}")
-        return "\n".join(lines)
+        """Return what can be set while the shop runs, a line "shop.web.tries = 1" for each."""
+        return "\n".join(
+            f"shop.{path}.{setting} = {value.__name__ if callable(value) else repr(value)}"
+            for (path, setting), value in self.values().items()
+        )
+
+    def values(self) -> dict[tuple[str, str], Any]:
+        """Return the values of now, by service and setting."""
+        return {each: getattr(self._service(each[0]), each[1]) for each in SETTINGS}
+
+    def restore(self, values: Mapping[tuple[str, str], Any]) -> None:
+        """Set what differs from these values."""
+        for (path, setting), value in values.items():
+            service = self._service(path)
+            if getattr(service, setting) != value:
+                setattr(service, setting, value)
+
+    def _service(self, path: str) -> Any:
+        service: Any = self
+        for part in path.split("."):
+            service = getattr(service, part)
+        return service
 
     def close(self) -> None:
         """Stop everything, the customers first. A second call does nothing."""

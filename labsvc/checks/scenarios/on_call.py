@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labsvc import incidents
 from labsvc.checks.engine import exercise
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from labsvc.checks.sandbox import Sandbox
     from labsvc.checks.submission import Submission
     from labsvc.incidents import Incident, Shop
+
+    Values = dict[tuple[str, str], Any]
 
 WARM_SECONDS = 1.5
 SEEN_SECONDS = 12.0
@@ -38,6 +40,7 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
     """Break a shop of the check's own, let the answer mend it, and let it happen again."""
     with incidents.Shop(sandbox.lab, name="check-shop") as shop:
         time.sleep(WARM_SECONDS)
+        good = shop.values()
         night.begin(shop)
         give_up = time.monotonic() + SEEN_SECONDS
         while not night.symptom(shop.signals) and time.monotonic() < give_up:
@@ -52,16 +55,16 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
         night.strike(shop)
         time.sleep(SETTLE_SECONDS)
         return (
-            _level(shop, night)
+            _level(shop, night, good)
             or _causes(set(given), night, causes)
             or solved("it happened once more, and the service level was kept", lost=0)
         )
 
 
-def _level(shop: Shop, night: Incident) -> Verdict | None:
+def _level(shop: Shop, night: Incident, good: Values) -> Verdict | None:
     """Return what is not kept after the event has come once more."""
     level = measure(shop, LEVEL_SECONDS)
-    if level.orders and not level.kept and _too_busy(shop, night):
+    if level.orders and not level.kept and level.over.keys() <= _over_at_best(shop, night, good):
         return Verdict("unknown", BUSY, hint="Run the cell again when the machine has less to do.")
     whole = look(shop, 0.0, time.monotonic() - SETTLE_SECONDS)
     return first_broken(
@@ -71,8 +74,8 @@ def _level(shop: Shop, night: Incident) -> Verdict | None:
             "The customers and what watches them are not part of the shop: leave them as they are.",
         ),
         (
-            bool(level.broken),
-            f"it happened once more, and {'; '.join(level.broken)}",
+            not level.kept,
+            f"it happened once more, and {level}",
             (
                 "What did you patch: the cause, or what it did? Look at the signals again, and"
                 " at shop.settings()."
@@ -94,11 +97,12 @@ def _level(shop: Shop, night: Incident) -> Verdict | None:
     )
 
 
-def _too_busy(shop: Shop, night: Incident) -> bool:
-    """Return whether the level is not kept either where all is mended."""
+def _over_at_best(shop: Shop, night: Incident, good: Values) -> set[str]:
+    """Return what is not kept either where all is as it was: then the machine is too busy."""
+    shop.restore(good)
     night.mend(shop)
     time.sleep(SETTLE_SECONDS)
-    return not measure(shop, LEVEL_SECONDS / 2).kept
+    return set(measure(shop, LEVEL_SECONDS / 2).over)
 
 
 def _causes(given: set[str], night: Incident, causes: int) -> Verdict | None:
