@@ -78,11 +78,7 @@ class Tracing:
             shutdown_on_exit=False,
         )
         self.provider.add_span_processor(self._processor)
-
-    @property
-    def tracer(self) -> Tracer:
-        """A tracer for spans of one's own."""
-        return self.provider.get_tracer("labsvc")
+        self.tracer: Tracer = self.provider.get_tracer("labsvc")
 
     @property
     def ended(self) -> int:

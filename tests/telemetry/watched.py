@@ -21,14 +21,14 @@ def server(tracing: Tracing) -> list[Any]:
     return [_grpc.server_interceptor(tracer_provider=tracing.provider)]
 
 
-def aio_server(tracing: Tracing) -> list[Any]:
-    """Return the same for grpc.aio."""
-    return [_grpc.aio_server_interceptor(tracer_provider=tracing.provider)]
+def aio_server(tracing: Tracing, only: Any = None) -> list[Any]:
+    """Return the same for grpc.aio, for calls that a filter lets through."""
+    return [_grpc.aio_server_interceptor(tracer_provider=tracing.provider, filter_=only)]
 
 
-def channel(tracing: Tracing, bare: grpc.Channel) -> grpc.Channel:
-    """Return a channel that makes a span of each call over another one."""
-    watched = _grpc.client_interceptor(tracer_provider=tracing.provider)
+def channel(tracing: Tracing, bare: grpc.Channel, only: Any = None) -> grpc.Channel:
+    """Return a channel that makes a span of each call over another one, if a filter lets it."""
+    watched = _grpc.client_interceptor(tracer_provider=tracing.provider, filter_=only)
     made: grpc.Channel = _grpcext.intercept_channel(bare, watched)
     return made
 
