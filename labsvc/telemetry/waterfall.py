@@ -70,7 +70,7 @@ def plot(trace: Trace, title: str) -> Plot:
         canvas.draw()
         png = png_of(canvas, title, alt)
     services = ", ".join(map(clean, colors)) or "no service"
-    return Plot(png, alt, f"Waterfall: {len(rows)} spans of {services}")
+    return Plot(png, alt, f"Waterfall: {services}")
 
 
 def _legend(figure: Figure, canvas: Any, colors: Mapping[str, str], *, has_error: bool) -> int:
