@@ -137,7 +137,7 @@ def _freeze(shop: Shop) -> None:
 
 RETRY_STORM = Incident(
     "retry-storm",
-    "Orders fail by the dozen since stock stood still for two seconds, minutes ago.",
+    "Orders fail by the dozen. It began when stock stood still for two seconds.",
     ("C35",),
     _storm,
     lambda shop: shop.stock.stall(2.0),
@@ -171,7 +171,7 @@ BLOCKED_LOOP = Incident(
 SMALL_POOL = Incident(
     "small-pool",
     "Some orders fail at once, most of all when several come together.",
-    ("C45", "C46"),
+    ("C45", "C46", "C33", "C09"),
     _set("orders", price_connections=1),
     nothing,
     lambda signals: _failing(signals, "PoolTimeout"),
@@ -231,7 +231,7 @@ NO_PREFETCH = Incident(
 STOPPED_OUTBOX = Incident(
     "stopped-outbox",
     "No customer has a mail since the broker was replaced. Orders are fine, and so is the queue.",
-    ("C27", "C30"),
+    ("C27", "C28", "C30", "C31"),
     _set("relay", supervised=False),
     lambda shop: shop.relay.break_connection(),
     lambda signals: (

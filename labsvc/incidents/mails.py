@@ -109,19 +109,21 @@ class Relay:
 class Mails:
     """Two workers, each with a channel of its own, that write a mail for each order.
 
-    Attributes:
-        sent: how many mails each order has got.
-        slow: whether the first worker runs on an old machine.
-
+    `slow` says whether the first one runs on an old machine.
     """
 
     def __init__(self, loop: Loop, url: str, seen: Observed) -> None:
         self._loop, self._url, self._seen = loop, url, seen
-        self.sent: Counter[str] = Counter()
+        self._sent: Counter[str] = Counter()
         self.slow = False
         self._prefetch, self._requeue = 1, False
         self._connection: Any = None
         self._loop.run(self._restart())
+
+    @property
+    def sent(self) -> Counter[str]:
+        """How many mails each order has got."""
+        return self._sent
 
     @property
     def prefetch(self) -> int:
@@ -193,6 +195,6 @@ class Mails:
             self._seen.log.warning("no mail", extra={"cause": type(error).__name__})
             await message.reject(requeue=self._requeue)
             return
-        if not self.sent[order_id]:
-            self.sent[order_id] += 1
+        if not self._sent[order_id]:
+            self._sent[order_id] += 1
         await message.ack()

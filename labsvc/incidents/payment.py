@@ -21,17 +21,19 @@ EVERY = 6  # when it hangs, the first call for one order in so many does
 class Payment(payment_pb2_grpc.PaymentServiceServicer):
     """Charges an order, once for each order id.
 
-    Attributes:
-        hangs: whether the first call for one order in `EVERY` never gets an answer.
-        charged: how often money was taken, by order.
-
+    `hangs` says whether the first call for one order in `EVERY` never gets an answer.
     """
 
     def __init__(self) -> None:
         self.hangs = False
-        self.charged: dict[str, int] = {}
+        self._charged: dict[str, int] = {}
         self._known: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def charged(self) -> dict[str, int]:
+        """How often money was taken, by order."""
+        return self._charged
 
     def Charge(
         self, request: payment_pb2.ChargeRequest, context: Any
@@ -47,7 +49,7 @@ class Payment(payment_pb2_grpc.PaymentServiceServicer):
                 left.wait(HANG_SECONDS)
         time.sleep(SECONDS)
         with self._lock:
-            self.charged.setdefault(request.order_id, 1)
+            self._charged.setdefault(request.order_id, 1)
         return payment_pb2.ChargeResponse()
 
 

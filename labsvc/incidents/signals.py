@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SCRAPE_SECONDS = 0.25
 KEPT = 400
 WINDOW = 2.0
+TRACES = 300  # that are looked at, the newest
+LINES = 300
 _COUNTERS = ("grpc_server_handled", "http_server_handled")
 
 
@@ -41,15 +43,17 @@ class Signals:
         self._loop = loop
         self._seen, self._collector, self._broker = seen, collector, broker
         self._samples: deque[tuple[float, dict[str, Counter[str]]]] = deque(maxlen=KEPT)
+        self._last: tuple[float, list[Trace]] = (0.0, [])
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._scrape, name="labsvc-scrape", daemon=True)
         self._thread.start()
 
     def calls(self, service: str, seconds: float = WINDOW) -> Counter[str]:
         """Return how many calls of a service ended in the last seconds, by code."""
-        now = self._read(service)
+        samples = list(self._samples)
         since = time.monotonic() - seconds
-        old = next((each for at, each in reversed(self._samples) if at <= since), None)
+        now = samples[-1][1][service] if samples else Counter[str]()
+        old = next((each for at, each in reversed(samples) if at <= since), None)
         before = old[service] if old else Counter[str]()
         return Counter({code: now[code] - before[code] for code in now if now[code] > before[code]})
 
@@ -64,7 +68,7 @@ class Signals:
         since = (time.time() - seconds) * 1e9
         return [
             span
-            for trace in self._collector.traces()
+            for trace in self._traces()
             for span in trace.spans
             if span.service == service and span.end_ns >= since
         ]
@@ -72,24 +76,24 @@ class Signals:
     def slowest(self, seconds: float = WINDOW) -> Trace | None:
         """Return the trace that took longest of those that ended in the last seconds."""
         since = (time.time() - seconds) * 1e9
-        recent = [each for each in self._collector.traces() if each.spans[-1].end_ns >= since]
+        recent = [each for each in self._traces() if _end(each) >= since]
         return max(recent, key=lambda trace: trace.seconds, default=None)
 
     def failed(self, seconds: float = WINDOW) -> list[Trace]:
         """Return the traces with an error of the last seconds."""
         since = (time.time() - seconds) * 1e9
-        recent = [each for each in self._collector.traces() if each.spans[-1].end_ns >= since]
+        recent = [each for each in self._traces() if _end(each) >= since]
         return [trace for trace in recent if trace.error]
 
     def lines(self, service: str, seconds: float = WINDOW) -> list[dict[str, Any]]:
         """Return the log lines of a service of the last seconds, of warnings alone."""
         since = time.time() - seconds
-        found = [json.loads(line) for line in list(self._seen[service].lines)]
+        found = [json.loads(line) for line in list(self._seen[service].lines)[-LINES:]]
         return [line for line in found if line["level"] == "WARNING" and _at(line) >= since]
 
     def causes(self, service: str, seconds: float = WINDOW) -> Counter[str]:
         """Return what those lines name as the cause, and how often."""
-        return Counter(line.get("cause", "") for line in self.lines(service, seconds))
+        return Counter(line["cause"] for line in self.lines(service, seconds) if "cause" in line)
 
     def queue(self, name: str = "mails") -> QueueStats:
         """Return how many messages wait in a queue, and how many are with workers."""
@@ -105,6 +109,15 @@ class Signals:
     def series(self, service: str) -> int:
         """Return how many time series a service has on its page of metrics."""
         return sum(len(metric.samples) for metric in self._seen[service].registry.collect())
+
+    def _traces(self) -> list[Trace]:
+        """Return the newest traces as of a moment ago: who asks often takes no time of the shop."""
+        now = time.monotonic()
+        at, traces = self._last
+        if now - at > SCRAPE_SECONDS:
+            traces = self._collector.traces()[-TRACES:]
+            self._last = (time.monotonic(), traces)
+        return traces
 
     def close(self) -> None:
         """End."""
@@ -125,6 +138,10 @@ class Signals:
                     if sample.name.endswith("_total"):
                         codes[sample.labels["code"]] += int(sample.value)
         return codes
+
+
+def _end(trace: Trace) -> int:
+    return max(span.end_ns for span in trace.spans)
 
 
 def _at(line: Mapping[str, Any]) -> float:

@@ -27,7 +27,12 @@ class Stock(inventory_pb2_grpc.InventoryServiceServicer):
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(PLACES)
         self._lock = threading.Lock()
-        self.reserved: dict[str, int] = {}  # how often goods were taken, by order
+        self._reserved: dict[str, int] = {}
+
+    @property
+    def reserved(self) -> dict[str, int]:
+        """How often goods were taken, by order."""
+        return self._reserved
 
     def ReserveStock(
         self, request: inventory_pb2.ReserveStockRequest, _: Any
@@ -36,7 +41,7 @@ class Stock(inventory_pb2_grpc.InventoryServiceServicer):
         with self._places:
             time.sleep(SECONDS)
         with self._lock:
-            self.reserved.setdefault(request.order_id, 1)
+            self._reserved.setdefault(request.order_id, 1)
         return inventory_pb2.ReserveStockResponse()
 
     def stall(self, seconds: float) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEEN_SECONDS = 10
-SETTLE_SECONDS = 5
+SETTLE_SECONDS = 3
+WITHIN_SECONDS = 30  # on a machine that is busy with other tests; what is not mended never is kept
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ EVENTS = [each for each in INCIDENTS.values() if each.strike is not nothing]
 def test_an_incident_is_seen_and_mended(lab: Lab, incident: Incident, _round: int) -> None:
     """Nothing is seen before it; then it is, within 10 s; mended, the shop bears the event."""
     with Shop(lab) as shop:
-        time.sleep(1.5)
+        assert shop.level(1, within=WITHIN_SECONDS).kept
         assert not incident.symptom(shop.signals)
         incident.begin(shop)
         until(lambda: incident.symptom(shop.signals), timeout=SEEN_SECONDS)
@@ -42,7 +43,7 @@ def test_an_incident_is_seen_and_mended(lab: Lab, incident: Incident, _round: in
         incident.mend(shop)
         incident.strike(shop)
         time.sleep(SETTLE_SECONDS)
-        level = shop.level(3)
+        level = shop.level(3, within=WITHIN_SECONDS)
         assert level.kept, level
 
 
@@ -53,7 +54,7 @@ def test_the_event_alone_is_borne(lab: Lab, incident: Incident) -> None:
         time.sleep(1)
         incident.strike(shop)
         time.sleep(SETTLE_SECONDS)
-        level = shop.level(2)
+        level = shop.level(2, within=WITHIN_SECONDS)
         assert level.kept, level
 
 

@@ -30,6 +30,12 @@ FAILS = """
 CREATE TRIGGER added BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END;
 CREATE TRIGGER changed BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END;
 """
+FAILS_LATE = """
+CREATE TRIGGER late BEFORE INSERT ON effects WHEN (SELECT count(*) FROM effects) >= {after}
+BEGIN SELECT RAISE(ABORT, 'disk full'); END;
+"""
+LATE = 150
+MANY = 30  # pairs of an order: more events than LATE
 PARTITIONS = 2
 KILLED_SECONDS = 8.0
 
@@ -40,7 +46,7 @@ Event = tuple[str, str]
 def each_once(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`catch_up(db, bootstrap, topic)`: one effect for each event, in order, at every crash."""
     cases = Cases(answer, sandbox)
-    ways = (_called_again, _failed_at_first, _on_another_database)
+    ways = (_called_again, _failed_at_first, _failed_late, _on_another_database)
     return (
         next(filter(None, map(cases.broken, ways)), None)
         or cases.broken(_is_killed, only=("killed",), within=KILLED_SECONDS)
@@ -90,6 +96,18 @@ def _failed_at_first(answer: Submission, room: Sandbox, _: Run) -> Verdict | Non
     return None
 
 
+def _failed_late(answer: Submission, room: Sandbox, _: Run) -> Verdict | None:
+    """Let the write fail once after many events, and call it again."""
+    shelf = _Shelf(answer, room)
+    shelf.write(MANY)
+    shelf.db.executescript(FAILS_LATE.format(after=LATE))
+    answer.attempt(shelf.db, shelf.bootstrap, shelf.topic, allow=sqlite3.Error)
+    shelf.db.rollback()  # as a crash does
+    shelf.db.executescript("DROP TRIGGER late")
+    shelf.call()
+    return shelf.is_wrong(f"it failed behind {LATE} effects, and it was called again")
+
+
 def _on_another_database(answer: Submission, room: Sandbox, _: Run) -> Verdict | None:
     """Let a second database start at the beginning of a log that the first one has read."""
     shelf = _Shelf(answer, room)
@@ -127,7 +145,7 @@ def _is_killed(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
 
 
 class _Shelf:
-    """A log with events of two orders, and a database for their effects."""
+    """A log with events of four orders, two in each partition, and a database for their effects."""
 
     def __init__(self, answer: Submission, room: Sandbox) -> None:
         self._answer = answer
@@ -135,7 +153,7 @@ class _Shelf:
         self.topic = self._log.new_topic("events", PARTITIONS)
         self.bootstrap = self._log.bootstrap
         self.db = room.enter(database(TABLES))
-        self._orders = names("o", PARTITIONS)  # one for each partition
+        self._orders = names("o", 2 * PARTITIONS)
         self._events: dict[str, list[str]] = {order: [] for order in self._orders}
 
     @property
@@ -144,13 +162,13 @@ class _Shelf:
         return sum(map(len, self._events.values()))
 
     def write(self, pairs: int = 2) -> None:
-        """Write events of each order, more for the second one; two of them say the same."""
+        """Write events of each order, in turns; more in the second partition; two say the same."""
         from confluent_kafka import Producer
 
         producer = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        for partition, order in enumerate(self._orders):
-            for _ in range(pairs + partition):
-                for what in ("one more", "one less")[: 1 + pairs // 2]:
+        for partition in range(PARTITIONS):
+            for what in ("one more", "one less")[: 1 + pairs // 2] * (pairs + partition):
+                for order in self._orders[partition::PARTITIONS]:
                     producer.produce(self.topic, key=order, value=what, partition=partition)
                     self._events[order].append(what)
         if producer.flush(5):

@@ -39,7 +39,7 @@ def two(answer: Submission, sandbox: Sandbox) -> Verdict:
 def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -> Verdict:
     """Break a shop of the check's own, let the answer mend it, and let it happen again."""
     with incidents.Shop(sandbox.lab, name="check-shop") as shop:
-        time.sleep(WARM_SECONDS)
+        shop.level(WARM_SECONDS, within=SEEN_SECONDS)
         good = shop.values()
         night.begin(shop)
         give_up = time.monotonic() + SEEN_SECONDS
@@ -63,7 +63,7 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
 
 def _level(shop: Shop, night: Incident, good: Values) -> Verdict | None:
     """Return what is not kept after the event has come once more."""
-    level = measure(shop, LEVEL_SECONDS)
+    level = shop.level(LEVEL_SECONDS, within=LEVEL_SECONDS)  # a second look, if it was not kept
     if level.orders and not level.kept and level.over.keys() <= _over_at_best(shop, night, good):
         return Verdict("unknown", BUSY, hint="Run the cell again when the machine has less to do.")
     whole = look(shop, 0.0, time.monotonic() - SETTLE_SECONDS)
@@ -102,14 +102,14 @@ def _over_at_best(shop: Shop, night: Incident, good: Values) -> set[str]:
     shop.restore(good)
     night.mend(shop)
     time.sleep(SETTLE_SECONDS)
-    return set(measure(shop, LEVEL_SECONDS / 2).over)
+    return set(measure(shop, LEVEL_SECONDS).over)
 
 
 def _causes(given: set[str], night: Incident, causes: int) -> Verdict | None:
     """Return what is wrong with the causes that were named."""
     parts = night.parts or (night,)
     missed = [part for part in parts if not given & set(part.causes)]
-    hint = "Which claim of the course speaks of what you have changed? sources.md lists them all."
+    hint = "Which notebook had this as a pitfall? Its table of claims has the id."
     if missed:
         which = "the cause" if causes == 1 else f"{len(missed)} of two causes"
         return broken(f"the shop is mended, and {which} is not among those that you named", hint)

@@ -162,8 +162,8 @@ class _Outbox:
                 not order_trace and trace_id in others,
                 "an event of an order without a trace belongs to somebody else's",
                 (
-                    "`extract` adds to the context that is current, unless it is given another"
-                    " one: `context=Context()`. What was attached has to be detached."
+                    "Without `context=`, or with None, a span begins in the current context. Give"
+                    " it what `extract` makes, or `Context()`; detach what you attach."
                 ),
             ),
             (

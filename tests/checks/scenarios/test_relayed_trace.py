@@ -207,7 +207,7 @@ def random_ids(_: dict[str, str], headers: dict[str, str]) -> None:
             "without a trace belongs",
             "Context()",
         ),
-        (attached_for_ever, "without a trace belongs", "detached"),
+        (attached_for_ever, "without a trace belongs", "detach"),
         (changed(write=lambda carrier, _: dict(carrier)), "names the order's span", "Inject"),
         (changed(write=lambda _, _headers: None), "no valid traceparent", "inject"),
         (changed(write=random_ids), "does not belong to the trace", "this row"),
