@@ -67,6 +67,13 @@ CASES = (
         "After an error that is no abort, `context.code()` is None, and the caller reads UNKNOWN.",
     ),
     _Case(
+        "set raise",
+        "set the code NOT_FOUND and raised an error",
+        "NOT_FOUND",
+        "NOT_FOUND",
+        "`context.code()` comes first, whatever was raised.",
+    ),
+    _Case(
         "wait",
         "was cancelled",
         "DEADLINE_EXCEEDED",
@@ -82,14 +89,15 @@ CASES = (
 class _Seen:
     """What became of one call.
 
-    `hidden` tells whether its error was taken away; `lasted` is the handler's time and `within` the
-    caller's, in milliseconds.
+    `hidden` tells whether its error was taken away, `changed` whether it was another one; `lasted`
+    is the handler's time and `within` the caller's, in milliseconds.
     """
 
     request_id: str
     code: str
     right_answer: bool
     hidden: bool
+    changed: bool
     lasted: float
     within: float
 
@@ -98,7 +106,9 @@ class _Users(user_pb2_grpc.UserServiceServicer):
     """Serves what the learner returned, around a handler that does as its caller says.
 
     `lasted` has the milliseconds of each handler by its user, and `ended` the users whose calls
-    are over; `hidden` those whose handler was aborted, failed or cancelled, and it did not show.
+    are over; `hidden` those whose handler was aborted, failed or cancelled, and it did not show,
+    and `changed` those where it showed as another error. `at_once` is how many handlers ran
+    together.
     """
 
     def __init__(self, answer: Submission) -> None:
@@ -107,8 +117,11 @@ class _Users(user_pb2_grpc.UserServiceServicer):
         self.lasted: dict[str, float] = {}
         self.ended: set[str] = set()
         self.hidden: set[str] = set()
-        self._failed: set[str] = set()
-        self.made = answer(self._handler, self.written.append)
+        self.changed: set[str] = set()
+        self.at_once = 0
+        self._running = 0
+        self._failed: dict[str, BaseException] = {}
+        self.made = answer(self._handler, self._write)
         self._serve: Any = None
 
     def serve(self, answer: Submission) -> None:
@@ -125,21 +138,34 @@ class _Users(user_pb2_grpc.UserServiceServicer):
         """Hand the call to it."""
         try:
             answer = await self._serve(request, context)
-            self.hidden |= self._failed & {request.user_id}
+        except BaseException as error:
+            if error is not self._failed.get(request.user_id, error):
+                self.changed.add(request.user_id)
+            raise
+        else:
+            self.hidden |= self._failed.keys() & {request.user_id}
             return answer
         finally:
             self.ended.add(request.user_id)
 
     async def _handler(self, request: Any, context: Any) -> user_pb2.GetUserResponse:
         start = time.monotonic()
+        self._running += 1
+        self.at_once = max(self.at_once, self._running)
         try:
-            await self._do(request.user_id.partition(":")[0], context)
-        except BaseException:
-            self._failed.add(request.user_id)
+            for what in request.user_id.partition(":")[0].split():
+                await self._do(what, context)
+        except BaseException as error:
+            self._failed[request.user_id] = error
             raise
         finally:
+            self._running -= 1
             self.lasted[request.user_id] = 1000 * (time.monotonic() - start)
         return user_pb2.GetUserResponse(user=user_pb2.User(user_id=request.user_id))
+
+    def _write(self, line: Any) -> None:
+        """Keep a line as it is now: a log takes no corrections."""
+        self.written.append(dict(line) if isinstance(line, dict) else line)
 
     async def _do(self, what: str, context: Any) -> None:
         text = f"no luck with {self.secret}"
@@ -194,9 +220,10 @@ class _Scene:
     def many(self) -> Verdict | None:
         """Make calls of two lengths at the same time."""
         self.users.written.clear()
-        slow, quick = CASES[-1], CASES[0]
+        slow, quick, without_id = CASES[-1], CASES[0], CASES[-2]
+        self.users.at_once = 0
         with ThreadPoolExecutor(CROWD) as pool:
-            cases = [slow, quick] * (CROWD // 2)
+            cases = [slow, quick, slow, without_id, slow, without_id]
             each = [pool.submit(self._call, case) for case in cases]
             calls = [one.result() for one in each]
         self.answer.raise_noted()
@@ -206,7 +233,14 @@ class _Scene:
                 f"of {CROWD} calls at the same time, a line has the id of another call",
                 "What belongs to one call is a local variable of the function that serves it.",
             )
+        if self.users.at_once == 1:
+            return broken(
+                f"{CROWD} calls came at the same time, and each handler waited for the one before",
+                "Each call is a task of its own. What does it wait for?",
+            )
         for case, seen in zip(cases, calls, strict=True):
+            if not case.has_id:
+                continue  # a line for each of them was counted above
             lines = [one for one in self.users.written if one["request_id"] == seen.request_id]
             if said := self._written(case, seen, lines):
                 return said
@@ -226,8 +260,9 @@ class _Scene:
         wait(lambda: user in self.users.ended, SOON)
         within = 1000 * (time.monotonic() - start)
         lasted = self.users.lasted.get(user, -1.0)
-        shown_id, hidden = request_id if case.has_id else "-", user in self.users.hidden
-        return _Seen(shown_id, code, got == user, hidden, lasted, within)
+        shown_id = request_id if case.has_id else "-"
+        hidden, changed = user in self.users.hidden, user in self.users.changed
+        return _Seen(shown_id, code, got == user, hidden, changed, lasted, within)
 
     def _handed_on(self, case: _Case, seen: _Seen) -> Verdict | None:
         call = f"a call {case.said}"
@@ -241,6 +276,11 @@ class _Scene:
                 seen.hidden,
                 f"{call}, and your handler returned as if all was well",
                 "A bare `raise` in an `except` hands on what came; a `finally` does so by itself.",
+            ),
+            (
+                seen.changed,
+                f"{call}, and your handler raised another error than the handler did",
+                "A bare `raise` hands on the very error that came, and `finally` does too.",
             ),
             (
                 seen.code != case.caller,

@@ -73,7 +73,7 @@ def by_endings(handler: Handler, write: Write) -> Handler:
             line(context.code().name)
             raise
         except BaseException:
-            line("UNKNOWN")
+            line((context.code() or grpc.StatusCode.UNKNOWN).name)
             raise
         line((context.code() or grpc.StatusCode.OK).name)
         return answer
@@ -273,13 +273,79 @@ def all_metadata(context: Any, _: Any) -> dict[str, Any]:
     return {"metadata": dict(context.invocation_metadata())}
 
 
+def aborts(handler: Handler, write: Write) -> Handler:
+    """Hide the text of an error by another one."""
+
+    async def watched(request: Any, context: Any) -> Any:
+        start, ending = time.monotonic(), "UNKNOWN"
+        try:
+            answer = await handler(request, context)
+            ending = "OK"
+        except (grpc.aio.AbortError, asyncio.CancelledError) as error:
+            ending = "CANCELLED" if isinstance(error, asyncio.CancelledError) else ending
+            raise
+        except Exception as error:  # noqa: BLE001  # it is what the answer does wrong
+            raise type(error) from None
+        else:
+            return answer
+        finally:
+            status = context.code().name if context.code() else ending
+            taken = 1000 * (time.monotonic() - start)
+            write({"request_id": id_of(context), "status": status, "ms": taken})
+
+    return watched
+
+
+def written_early(handler: Handler, write: Write) -> Handler:
+    """Write the line when the call comes, and fill it in afterwards."""
+
+    async def watched(request: Any, context: Any) -> Any:
+        line: dict[str, Any] = {"request_id": id_of(context), "status": "UNKNOWN", "ms": 0.0}
+        write(line)
+        start = time.monotonic()
+        try:
+            answer = await handler(request, context)
+            line["status"] = "OK"
+            return answer
+        finally:
+            line["ms"] = 1000 * (time.monotonic() - start)
+            if context.code():
+                line["status"] = context.code().name
+
+    return watched
+
+
+def in_turns(handler: Handler, write: Write) -> Handler:
+    """Serve one call after the other."""
+    turn = asyncio.Lock()
+    inner = logged(handler, write)
+
+    async def watched(request: Any, context: Any) -> Any:
+        async with turn:
+            return await inner(request, context)
+
+    return watched
+
+
+def by_type(handler: Handler, write: Write) -> Handler:
+    """Call each error UNKNOWN, whatever code was set before."""
+    watched: Handler = with_(status=_by_type)(handler, write)
+    return watched
+
+
+def _by_type(code: grpc.StatusCode | None, ending: str) -> str:
+    if ending == "UNKNOWN" and code is grpc.StatusCode.NOT_FOUND:
+        return ending
+    return code.name if code else ending
+
+
 @pytest.mark.parametrize("answer", [logged, by_endings, Logged, with_()])
 def test_access_log_solved(answer: Callable[..., Any]) -> None:
     """One line for each call solves the exercise, however it is written."""
     assert str(run_check(EXERCISE, answer)) == (
         "solved\n"
         "  each call has one line, whatever ended it, and no secret is in any\n"
-        "  counts: calls 13"
+        "  counts: calls 14"
     )
 
 
@@ -296,6 +362,10 @@ def test_access_log_stub() -> None:
     ("answer", "guarantee", "hint"),
     [
         (when_all_is_well, "was aborted, and has 0 lines", "`finally` runs"),
+        (aborts, "raised another error than the handler", "A bare `raise`"),
+        (written_early, "says UNKNOWN, not OK", "Which calls end well"),
+        (in_turns, "each handler waited for the one before", "a task of its own"),
+        (by_type, "says UNKNOWN, not NOT_FOUND", "comes first"),
         (not_when_cancelled, "was cancelled, and has 0 lines", "no `Exception`"),
         (with_(twice=True), "was aborted, and has 2 lines", "Write in one place"),
         (with_(again=False), "was aborted, and your handler returned", "A bare `raise`"),
