@@ -29,6 +29,8 @@ REQUEST_ID = "x-request-id"
 USER_ID = "x-user-id"
 
 _W3C = TraceContextTextMapPropagator()
+_TRACEPARENT = "traceparent"
+_LONGEST = 512  # of a later version, as OpenTelemetry 1.45.2 has it; that of today has 55 characters
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _random_bits = random.getrandbits  # as OpenTelemetry does: an id has to differ, it is no secret
 _ID = re.compile(r"[!-~]{1,128}")  # fits a log line and a header, whoever sent it
@@ -69,7 +71,11 @@ class CallContext:
 
         The trace goes on with a new span for the hop that received it, and stays sampled or not.
         """
-        found = {key: value for key, value in metadata if isinstance(value, str)}
+        found = {
+            key: value
+            for key, value in metadata
+            if isinstance(value, str) and not (key == _TRACEPARENT and len(value) > _LONGEST)
+        }
         return cls(
             _new_span(get_current_span(_W3C.extract(found)).get_span_context()),
             _id(found.get(REQUEST_ID)) or _new_id(),
