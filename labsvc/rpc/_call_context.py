@@ -30,7 +30,7 @@ USER_ID = "x-user-id"
 
 _W3C = TraceContextTextMapPropagator()
 _TRACEPARENT = "traceparent"
-_LONGEST = 512  # of a later version, as OpenTelemetry 1.45.2 has it; that of today has 55 characters
+_LONGEST = 512  # of a later version; that of today has 55 characters
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _random_bits = random.getrandbits  # as OpenTelemetry does: an id has to differ, it is no secret
 _ID = re.compile(r"[!-~]{1,128}")  # fits a log line and a header, whoever sent it
