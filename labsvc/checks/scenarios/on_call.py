@@ -52,6 +52,8 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
         ):
             wanted = "the id of a claim, such as 'C04'" if causes == 1 else "a set of two ids"
             return wrong_type(named, wanted)
+        if len(given) > causes:
+            return broken(f"you named {len(given)} causes", f"Name {causes}.")
         night.strike(shop)
         time.sleep(SETTLE_SECONDS)
         return (
@@ -113,6 +115,4 @@ def _causes(given: set[str], night: Incident, causes: int) -> Verdict | None:
     if missed:
         which = "the cause" if causes == 1 else f"{len(missed)} of two causes"
         return broken(f"the shop is mended, and {which} is not among those that you named", hint)
-    if len(given) > causes:
-        return broken(f"you named {len(given)} causes", f"Name {causes}.")
     return None
