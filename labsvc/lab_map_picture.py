@@ -8,11 +8,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
+from labsvc.measure.figure import FAINT, INK, STYLE, blank, png_of
 from labsvc.measure.series import WIDTH
 
 if TYPE_CHECKING:
@@ -43,9 +41,7 @@ def png(chart: Chart, title: str, alt: str) -> bytes:
     width, height = WIDTH / 100, _TOP + _ROW * rows + 0.1
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
-        figure = Figure(figsize=(width, height), dpi=100 * SCALE, facecolor="white")
-        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
-        canvas: Any = FigureCanvasAgg(figure)
+        figure, canvas = blank(height)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_xlim(0, width)
         axes.set_ylim(0, height)

@@ -40,6 +40,11 @@ class Placed:
         """How long the customer waited."""
         return self.end - self.start
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether the shop has taken it."""
+        return self.status == 200  # noqa: PLR2004
+
 
 class Customers:
     """Place `rate` orders a second on average, whatever the shop does, until closed.

@@ -87,7 +87,7 @@ def measure(shop: Shop, seconds: float) -> Level:
 def look(shop: Shop, begin: float, end: float) -> Level:
     """Return what is known now of the orders that customers wanted in a window."""
     placed = [each for each in shop.customers.since(begin) if each.start < end]
-    confirmed = [each.order_id for each in placed if each.status == 200]  # noqa: PLR2004
+    confirmed = [each.order_id for each in placed if each.confirmed]
     waits = sorted(each.seconds for each in placed)
     paid, reserved, sent = shop.payment.charged, shop.stock.reserved, shop.mails.sent
     return Level(

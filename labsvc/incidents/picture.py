@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
+from labsvc.measure.figure import INK, STYLE, blank, png_of, write_title
 from labsvc.measure.plots import Plot
 from labsvc.measure.series import WIDTH
 
@@ -25,18 +23,14 @@ _ANSWERED, _FAILED = "#0072B2", "#D55E00"
 def plot(placed: Sequence[Placed], marks: Mapping[str, float], title: str) -> Plot:
     """Draw orders over time, with a line for each moment of `marks`, by its name."""
     start = min((each.start for each in placed), default=0.0)
-    good = [each for each in placed if each.status == 200]  # noqa: PLR2004
-    bad = [each for each in placed if each.status != 200]  # noqa: PLR2004
+    good = [each for each in placed if each.confirmed]
+    bad = [each for each in placed if not each.confirmed]
     caption = f"{len(placed)} orders, {len(bad)} of them failed; time from when it was wanted"
     named = ", ".join(f"{name} at {at - start:.1f} s" for name, at in marks.items())
     alt = f"Orders over time. {title}. {caption}. Marked: {named or 'nothing'}."
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH / 100, _HEIGHT), dpi=100 * SCALE, facecolor="white")
-        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
-        canvas: Any = FigureCanvasAgg(figure)
-        inches: dict[str, Any] = {"transform": figure.dpi_scale_trans, "va": "center"}
-        figure.text(0.2, _HEIGHT - 0.28, title, fontsize=14, fontweight="bold", **inches)
-        figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, **inches)
+        figure, canvas = blank(_HEIGHT)
+        write_title(figure, _HEIGHT, title, caption)
         axes = figure.add_axes((0.085, 0.92 / _HEIGHT, 0.89, 1 - 1.75 / _HEIGHT))
         for some, color, marker, label in (
             (good, _ANSWERED, "o", "answered"),

@@ -83,23 +83,12 @@ STYLE: dict[Any, Any] = {
 def draw(series: list[Series], title: str, caption: str, alt: str) -> bytes:
     """Draw the series and return the figure as PNG, with its words inside for those who look."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH / 100, 1), dpi=100 * SCALE, facecolor="white")
-        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
-        canvas: Any = FigureCanvasAgg(figure)
+        figure, canvas = blank()
         legend_rows = _legend(figure, canvas, series)
         top = 0.92 + 0.24 * legend_rows
         height = top + _PANEL + 0.92
         figure.set_size_inches(WIDTH / 100, height)
-        figure.text(
-            0.2,
-            height - 0.28,
-            title,
-            fontsize=14,
-            fontweight="bold",
-            va="center",
-            **_inches(figure),
-        )
-        figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, va="center", **_inches(figure))
+        write_title(figure, height, title, caption)
         figure.legends[0].set_bbox_to_anchor((0.16, height - 0.46), figure.dpi_scale_trans)
         curve, spread = figure.subplots(
             1,
@@ -126,8 +115,18 @@ def draw(series: list[Series], title: str, caption: str, alt: str) -> bytes:
         return png_of(canvas, title, alt)
 
 
-def _inches(figure: Figure) -> dict[str, Any]:
-    return {"transform": figure.dpi_scale_trans}
+def blank(height: float = 1) -> tuple[Figure, Any]:
+    """Return an empty figure of a height in inches, in a thin frame, and its canvas."""
+    figure = Figure(figsize=(WIDTH / 100, height), dpi=100 * SCALE, facecolor="white")
+    figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
+    return figure, FigureCanvasAgg(figure)
+
+
+def write_title(figure: Figure, height: float, title: str, caption: str) -> None:
+    """Write a title at the top of a figure and a caption at its bottom."""
+    inches: dict[str, Any] = {"transform": figure.dpi_scale_trans, "va": "center"}
+    figure.text(0.2, height - 0.28, title, fontsize=14, fontweight="bold", **inches)
+    figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, **inches)
 
 
 def _legend(figure: Figure, canvas: Any, series: list[Series]) -> int:

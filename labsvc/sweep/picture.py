@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
+from labsvc.measure.figure import FAINT, INK, STYLE, blank, png_of
 from labsvc.measure.plots import Plot
 from labsvc.measure.series import WIDTH
 
@@ -36,9 +34,7 @@ def plot(sweep: Sweep, title: str) -> Plot:
     bottom = 0.25 + _CHARACTER * max(map(len, columns), default=0)
     height = _TOP + _ROW * max(1, len(rows)) + bottom
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH / 100, height), dpi=100 * SCALE, facecolor="white")
-        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
-        canvas: Any = FigureCanvasAgg(figure)
+        figure, canvas = blank(height)
         width = min(WIDTH / 100 - left - 0.2, _COLUMN * max(1, len(columns)))
         box = (left, bottom, width, _ROW * max(1, len(rows)))
         axes = figure.add_axes(

@@ -8,12 +8,10 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
+from labsvc.measure.figure import INK, STYLE, blank, png_of, write_title
 from labsvc.measure.plots import Plot
 from labsvc.measure.series import WIDTH
 from labsvc.timeline.shapes import clean
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from labsvc.telemetry.spans import Span, Trace
 
@@ -52,19 +51,13 @@ def plot(trace: Trace, title: str) -> Plot:
     alt = f"Waterfall. {title}. {caption} {_told(shown)}".strip()
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
-        figure = Figure(figsize=(WIDTH / 100, 1), dpi=100 * SCALE, facecolor="white")
-        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
-        canvas: Any = FigureCanvasAgg(figure)
+        figure, canvas = blank()
         above = _ABOVE + _LEGEND_ROW * _legend(figure, canvas, colors, has_error=trace.error)
         height = above + _BELOW + _ROW * max(len(shown), 1)
         figure.set_size_inches(WIDTH / 100, height)
         for legend in figure.legends:
             legend.set_bbox_to_anchor((0.16, height - 0.46), figure.dpi_scale_trans)
-        inches: dict[str, Any] = {"transform": figure.dpi_scale_trans}
-        figure.text(
-            0.2, height - 0.28, title, fontsize=14, fontweight="bold", va="center", **inches
-        )
-        figure.text(0.2, 0.2, caption, fontsize=9.5, color=FAINT, va="center", **inches)
+        write_title(figure, height, title, caption)
         axes = figure.add_axes((0.4, _BELOW / height, 0.575, 1 - (above + _BELOW) / height))
         _bars(axes, shown, colors)
         canvas.draw()

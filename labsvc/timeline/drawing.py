@@ -9,11 +9,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from labsvc.measure.figure import FAINT, INK, SCALE, STYLE, png_of
+from labsvc.measure.figure import FAINT, INK, STYLE, blank, png_of
 from labsvc.measure.series import WIDTH
 from labsvc.timeline.shapes import SIZES
 
@@ -83,9 +81,7 @@ def png(shapes: Shapes, height: float, title: str, alt: str) -> bytes:
     """Return a figure of this height in inches as PNG."""
     with mpl.rc_context({**STYLE, "hatch.linewidth": 0.9}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is a box
-        figure = Figure(figsize=(WIDTH / 100, height), dpi=100 * SCALE, facecolor="white")
-        figure.patch.set(edgecolor="#bdbdbd", linewidth=1.5)
-        canvas: Any = FigureCanvasAgg(figure)
+        figure, canvas = blank(height)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_xlim(0, WIDTH / 100)
