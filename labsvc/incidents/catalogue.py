@@ -8,6 +8,7 @@ the shop bears the event once more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -81,30 +82,12 @@ def _no_storm(shop: Shop) -> None:
     shop.orders.tries, shop.orders.again, shop.orders.pause = 2, NEVER_DONE, 0.05
 
 
-def _blocking(shop: Shop) -> None:
-    shop.prices.check = prices.check_trade_blocking
+def _set(path: str, **settings: object) -> Change:
+    service = attrgetter(path)
 
-
-def _not_blocking(shop: Shop) -> None:
-    shop.prices.check = prices.check_trade
-
-
-def _stampede(shop: Shop) -> None:
-    shop.prices.ttl, shop.prices.together = 0.0, False
-
-
-def _requeue(shop: Shop) -> None:
-    shop.mails.requeue = True
-
-
-def _forget_renewal(shop: Shop) -> None:
-    shop.certificate.renew(days=-1)
-
-
-def _set(service: str, **settings: object) -> Change:
     def change(shop: Shop) -> None:
         for setting, value in settings.items():
-            setattr(getattr(shop, service), setting, value)
+            setattr(service(shop), setting, value)
 
     return change
 
@@ -162,10 +145,10 @@ BLOCKED_LOOP = Incident(
     "blocked-loop",
     "Orders fail or take very long. The processors are idle.",
     ("C61",),
-    _blocking,
+    _set("prices", check=prices.check_trade_blocking),
     nothing,
     lambda signals: _failing(signals, "ReadTimeout") and _questions(signals) < HALF,
-    _not_blocking,
+    _set("prices", check=prices.check_trade),
     "A blocking call in an async handler let one request at a time through the whole service.",
 )
 SMALL_POOL = Incident(
@@ -192,7 +175,7 @@ EXPIRED_CERTIFICATE = Incident(
     "expired-certificate",
     "No order goes through since a restart in the network. Nobody has deployed anything.",
     ("C38",),
-    _forget_renewal,
+    lambda shop: shop.certificate.renew(days=-1),
     lambda shop: shop.wire.cut(),
     lambda signals: _failing(signals, "certificate has expired"),
     lambda shop: shop.certificate.renew(),
@@ -212,7 +195,7 @@ POISON_MESSAGE = Incident(
     "poison-message",
     "Customers have no mail. The mail service is busy all the time.",
     ("C31",),
-    _requeue,
+    _set("mails", requeue=True),
     lambda shop: shop.mails.publish_poison(4),
     lambda signals: signals.causes("mails", 4).total() > 3 and signals.queue().ready > 3,  # noqa: PLR2004
     _set("mails", requeue=False),
@@ -246,20 +229,20 @@ CARDINALITY_BOMB = Incident(
     "cardinality-bomb",
     "The metrics of the shop take longer to fetch from minute to minute. Orders are fine.",
     ("C36",),
-    lambda shop: setattr(shop.web.red, "user_label", True),
+    _set("web.red", user_label=True),
     nothing,
     lambda signals: signals.series("web") > 200,  # noqa: PLR2004
-    lambda shop: setattr(shop.web.red, "user_label", False),
+    _set("web.red", user_label=False),
     "The user became a label, so each customer began time series of their own.",
 )
 CACHE_STAMPEDE = Incident(
     "cache-stampede",
     "Orders fail since prices were changed. The database of prices is at its limit.",
     ("C17",),
-    _stampede,
+    _set("prices", ttl=0.0, together=False),
     lambda shop: shop.prices.expire(),
     lambda signals: _failing(signals, "ReadTimeout") and _questions(signals) > HALF,
-    lambda shop: setattr(shop.prices, "together", True),
+    _set("prices", together=True),
     "Everybody who missed the cache asked the database on their own.",
 )
 

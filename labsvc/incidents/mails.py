@@ -109,14 +109,18 @@ class Relay:
 class Mails:
     """Two workers, each with a channel of its own, that write a mail for each order.
 
-    `slow` says whether the first one runs on an old machine.
+    Attributes:
+        slow: whether the first one runs on an old machine.
+        requeue: whether an event that failed is put back; else it goes to the dead letters.
+
     """
 
     def __init__(self, loop: Loop, url: str, seen: Observed) -> None:
         self._loop, self._url, self._seen = loop, url, seen
         self._sent: Counter[str] = Counter()
         self.slow = False
-        self._prefetch, self._requeue = 1, False
+        self.requeue = False
+        self._prefetch = 1
         self._connection: Any = None
         self._loop.run(self._restart())
 
@@ -134,15 +138,6 @@ class Mails:
     def prefetch(self, value: int) -> None:
         self._prefetch = value
         self._loop.run(self._restart())
-
-    @property
-    def requeue(self) -> bool:
-        """Whether an event that failed is put back; else it goes to the queue of dead letters."""
-        return self._requeue
-
-    @requeue.setter
-    def requeue(self, value: bool) -> None:
-        self._requeue = value
 
     def publish_poison(self, count: int) -> None:
         """Publish events that no worker can read."""
@@ -193,7 +188,7 @@ class Mails:
             await asyncio.sleep(SLOW_SECONDS if self.slow and number == 0 else SECONDS)
         except UnicodeDecodeError as error:
             self._seen.log.warning("no mail", extra={"cause": type(error).__name__})
-            await message.reject(requeue=self._requeue)
+            await message.reject(requeue=self.requeue)
             return
         if not self._sent[order_id]:
             self._sent[order_id] += 1

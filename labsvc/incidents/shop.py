@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from labsvc.discovery.cluster import Cluster
@@ -158,20 +159,14 @@ class Shop:
 
     def values(self) -> dict[tuple[str, str], Any]:
         """Return the values of now, by service and setting."""
-        return {each: getattr(self._service(each[0]), each[1]) for each in SETTINGS}
+        return {each: attrgetter(".".join(each))(self) for each in SETTINGS}
 
     def restore(self, values: Mapping[tuple[str, str], Any]) -> None:
         """Set what differs from these values."""
         for (path, setting), value in values.items():
-            service = self._service(path)
+            service = attrgetter(path)(self)
             if getattr(service, setting) != value:
                 setattr(service, setting, value)
-
-    def _service(self, path: str) -> Any:
-        service: Any = self
-        for part in path.split("."):
-            service = getattr(service, part)
-        return service
 
     def close(self) -> None:
         """Stop everything, the customers first. A second call does nothing."""

@@ -75,15 +75,11 @@ class Signals:
 
     def slowest(self, seconds: float = WINDOW) -> Trace | None:
         """Return the trace that took longest of those that ended in the last seconds."""
-        since = (time.time() - seconds) * 1e9
-        recent = [each for each in self._traces() if _end(each) >= since]
-        return max(recent, key=lambda trace: trace.seconds, default=None)
+        return max(self._recent(seconds), key=lambda trace: trace.seconds, default=None)
 
     def failed(self, seconds: float = WINDOW) -> list[Trace]:
         """Return the traces with an error of the last seconds."""
-        since = (time.time() - seconds) * 1e9
-        recent = [each for each in self._traces() if _end(each) >= since]
-        return [trace for trace in recent if trace.error]
+        return [trace for trace in self._recent(seconds) if trace.error]
 
     def lines(self, service: str, seconds: float = WINDOW) -> list[dict[str, Any]]:
         """Return the log lines of a service of the last seconds, of warnings alone."""
@@ -109,6 +105,10 @@ class Signals:
     def series(self, service: str) -> int:
         """Return how many time series a service has on its page of metrics."""
         return sum(len(metric.samples) for metric in self._seen[service].registry.collect())
+
+    def _recent(self, seconds: float) -> list[Trace]:
+        since = (time.time() - seconds) * 1e9
+        return [each for each in self._traces() if _end(each) >= since]
 
     def _traces(self) -> list[Trace]:
         """Return the newest traces as of a moment ago: who asks often takes no time of the shop."""

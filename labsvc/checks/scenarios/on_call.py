@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from labsvc import incidents
+from labsvc.checks.asking import wait
 from labsvc.checks.engine import exercise
 from labsvc.checks.verdict import Verdict, broken, first_broken, solved, wrong_type
-from labsvc.incidents.level import look, measure
+from labsvc.incidents.level import look
 
 if TYPE_CHECKING:
     from labsvc.checks.sandbox import Sandbox
@@ -42,9 +43,7 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
         shop.level(WARM_SECONDS, within=SEEN_SECONDS)
         good = shop.values()
         night.begin(shop)
-        give_up = time.monotonic() + SEEN_SECONDS
-        while not night.symptom(shop.signals) and time.monotonic() < give_up:
-            time.sleep(0.1)
+        wait(lambda: night.symptom(shop.signals), SEEN_SECONDS)
         named = answer(shop)
         given = {named} if isinstance(named, str) else named
         if not isinstance(given, set | frozenset | list | tuple) or not all(
@@ -104,7 +103,7 @@ def _over_at_best(shop: Shop, night: Incident, good: Values) -> set[str]:
     shop.restore(good)
     night.mend(shop)
     time.sleep(SETTLE_SECONDS)
-    return set(measure(shop, LEVEL_SECONDS).over)
+    return set(shop.level(LEVEL_SECONDS).over)
 
 
 def _causes(given: set[str], night: Incident, causes: int) -> Verdict | None:
