@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import socket
 from functools import partial
 from typing import TYPE_CHECKING
@@ -62,7 +63,8 @@ class EtcdService(Service):
 
     def _open(self, port: int) -> int:
         for _ in range(START_TRIES):
-            self._ports = self._ports or _free_ports(self._nodes, port)
+            if not self._ports:
+                self._choose_ports(port)
             self.log.clear()
             try:
                 return self._boot()
@@ -74,6 +76,15 @@ class EtcdService(Service):
                 self._ports = []  # another program was quicker: take other ports
         msg = "etcd found no free ports; run `labsvc doctor` to find out why"
         raise LabError(msg)
+
+    def _choose_ports(self, first: int) -> None:
+        """Take free ports, and forget a try with others: its nodes know each other by those."""
+        self._ports = _free_ports(self._nodes, first)
+        for node in range(self._nodes):
+            shutil.rmtree(self._data(node), ignore_errors=True)
+
+    def _data(self, node: int) -> Path:
+        return self._folder / f"n{node}"
 
     def _boot(self) -> int:
         try:
@@ -98,7 +109,7 @@ class EtcdService(Service):
         cluster = ",".join(f"n{i}=http://{HOST}:{peer}" for i, (_, peer) in enumerate(self._ports))
         command = [
             *(str(find_etcd().path), "--name", f"n{node}"),
-            *("--data-dir", str(self._folder / f"n{node}")),
+            *("--data-dir", str(self._data(node))),
             *("--listen-client-urls", f"http://{HOST}:{client}"),
             *("--advertise-client-urls", f"http://{HOST}:{client}"),
             *("--listen-peer-urls", f"http://{HOST}:{peer}"),
