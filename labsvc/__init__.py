@@ -15,8 +15,8 @@ What a notebook holds:
 What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`, `state`, `telemetry`. The
 broker: `amqp`.
 What carries it: `loop`, `child`, `guard`, `worker`, `kernel`, `ports`, `quiet`, `engines`,
-`errors`.
-The command line: `doctor`, `jupyter`.
+`errors`, `folders`.
+The command line: `doctor`, `jupyter`, and the learner's copy in `course`.
 
 The names below load on first use, so that `import labsvc` stays quick.
 """

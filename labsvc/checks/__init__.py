@@ -28,7 +28,7 @@
     hints          the next hint, from vague to exact
     solutions      the code of the course's solution
     progress       what is solved and which hints were shown, kept over restarts
-    folders        where that is kept, and how a file is written whole
+    testing_out    which exercise shows that a part is known
     reset          gives one notebook back as it came
 
 `scenarios` holds the exercises, and a file of texts per notebook. The engine's docstring shows how

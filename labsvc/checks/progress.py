@@ -7,9 +7,11 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from labsvc.checks.folders import course_folder, data_folder, locked, unused, write_whole
 from labsvc.checks.registry import listed
+from labsvc.checks.testing_out import MARK, is_test_out, known_parts
+from labsvc.course.places import checkout_folder, copy_here
 from labsvc.errors import LabError
+from labsvc.folders import data_folder, locked, unused, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +63,7 @@ def record(exercise_id: str, state: State) -> str:
     if state not in RANK:
         return ""
     try:
-        with locked():
+        with locked(_lock()):
             kept, note = load()
             if RANK[state] >= RANK.get(kept.exercises.get(exercise_id, ""), 0):
                 _save(replace(kept, exercises=kept.exercises | {exercise_id: state}))
@@ -73,7 +75,7 @@ def record(exercise_id: str, state: State) -> str:
 def count_hint(exercise_id: str, most: int) -> tuple[int, str]:
     """Count one more hint, up to `most`; return which one to show, and a note as in `record`."""
     try:
-        with locked():
+        with locked(_lock()):
             kept, note = load()
             number = max(1, min(kept.hints.get(exercise_id, 0) + 1, most))
             _save(replace(kept, hints=kept.hints | {exercise_id: number}))
@@ -83,13 +85,13 @@ def count_hint(exercise_id: str, most: int) -> tuple[int, str]:
 
 
 def forget(notebook: str) -> None:
-    """Forget what was solved and hinted in one notebook, given by its two digits.
+    """Forget what was solved and hinted in one notebook, given by its number.
 
     Raises:
         OSError: the data folder cannot be written.
 
     """
-    with locked():
+    with locked(_lock()):
         kept, _ = load()
         if kept.without(notebook) != kept:
             _save(kept.without(notebook))
@@ -98,7 +100,7 @@ def forget(notebook: str) -> None:
 def is_solved(exercise_id: str) -> bool:
     """Return whether an exercise is known to be solved; False too if that cannot be read."""
     try:
-        with locked():
+        with locked(_lock()):
             return load()[0].exercises.get(exercise_id) == "solved"
     except OSError:
         return False
@@ -106,6 +108,9 @@ def is_solved(exercise_id: str) -> bool:
 
 def show(notebook: str | None = None) -> None:
     """Print which exercises are solved, of one notebook ("02") or of all.
+
+    What a learner need not do, for its part was tested out, is "known". The test-outs themselves
+    are listed once they were tried, and not counted: who reads the course needs none.
 
     Raises:
         LabError: no notebook of that number has an exercise, or the data folder is closed to us.
@@ -117,7 +122,7 @@ def show(notebook: str | None = None) -> None:
         msg = f"no exercises in notebook {notebook!r}; there are {', '.join(numbers)}"
         raise LabError(msg)
     try:
-        with locked():
+        with locked(_lock()):
             kept, note = load()
     except OSError as error:
         msg = (
@@ -125,22 +130,43 @@ def show(notebook: str | None = None) -> None:
             " or name another one in LABSVC_DATA_DIR"
         )
         raise LabError(msg) from error
-    rows = [("exercise", "title", "state")]
-    states = [kept.exercises.get(exercise_id, "not attempted") for exercise_id in chosen]
-    rows += [(*row, state) for row, state in zip(chosen.items(), states, strict=True)]
+    print("\n".join(filter(None, [note, *_lines(kept, chosen, notebook)])))  # noqa: T201
+
+
+def _lines(kept: Progress, chosen: dict[str, str], notebook: str | None) -> list[str]:
+    """Return the table of these exercises, and their sum."""
+    known = known_parts(kept.exercises)
+    states = {key: _state(kept, key, known) for key in chosen}
+    counted = [key for key in chosen if notebook or not is_test_out(key)]
+    shown = [key for key in chosen if key in counted or key in kept.exercises]
+    rows = [("exercise", "title", "state"), *((key, chosen[key], states[key]) for key in shown)]
     width = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:{width[0]}}  {title:{width[1]}}  {state}" for name, title, state in rows]
-    lines.append(f"{states.count('solved')} of {len(chosen)} solved")
-    print("\n".join([note, *lines] if note else lines))  # noqa: T201  # this is its purpose
+    solved = sum(states[key] == "solved" for key in counted)
+    tested = [part for part in known if any(key.removeprefix(MARK).startswith(part) for key in counted)]
+    words = "".join(f", part {part} known by test-out" for part in tested)
+    return [*lines, f"{solved} of {len(counted)} solved{words}"]
+
+
+def _state(kept: Progress, exercise_id: str, known: list[str]) -> str:
+    state = kept.exercises.get(exercise_id, "not attempted")
+    return "known" if exercise_id[0] in known and state != "solved" else state
 
 
 def _path() -> Path:
-    """Return the file of this copy of the course, which is known by where it lies."""
-    course = course_folder()
+    """Return the file of this copy of the course; a checkout is known by where it lies."""
+    copy = copy_here()
+    if copy is not None:
+        return copy.hidden / "progress.json"
+    course = checkout_folder()
     if course is None:
         return data_folder() / "progress.json"
     key = hashlib.sha256(str(course.resolve()).encode()).hexdigest()[:12]
     return data_folder() / f"progress-{key}.json"
+
+
+def _lock() -> Path:
+    return _path().with_suffix(".lock")
 
 
 def _save(kept: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Give one notebook back as the course's last commit has it."""
+"""Give one notebook back as it came."""
 
 from __future__ import annotations
 
@@ -7,46 +7,62 @@ import re
 import subprocess
 from pathlib import Path
 
-from labsvc.checks.folders import course_folder, data_folder, unused, write_whole
 from labsvc.checks.progress import forget
+from labsvc.course.edition import Edition
+from labsvc.course.places import checkout_folder, copy_here
+from labsvc.course.update import fresh
 from labsvc.errors import LabError
+from labsvc.folders import keep, locked, write_whole
 
 GIT_SECONDS = 30
+RELOAD = "If it is open in JupyterLab, choose File > Reload Notebook from Disk."
 
 
 def reset(number: str) -> str:
     """Restore the learner's notebook `number` ("02"), forget its progress, return what was done.
 
-    The learner's own version is first kept as a copy in the data folder.
+    In a learner's copy it is as the course has it now, in a checkout as in the last commit. The
+    learner's own version is first kept in the data folder.
 
     Raises:
         LabError: no such number, no course folder here, or git cannot give the notebook.
         OSError: the notebook or the data folder cannot be written.
 
     """
-    if not re.fullmatch(r"[0-9]{2}", number):
-        msg = f"{number!r} is no notebook number; give its two digits, for example 02"
+    if not re.fullmatch(r"[0-9T][0-9]", number):
+        msg = f"{number!r} is no notebook number; give its number, for example 02"
         raise LabError(msg)
+    copy = copy_here()
+    if copy is None:
+        said = _reset_checkout(number)
+    else:
+        edition = Edition()
+        name = edition.named(number)
+        with locked(copy.lock):
+            said = _keep(copy.path(name))
+            fresh(copy, edition, name)
+        said.append(f"{name} is as it came, and its progress is forgotten. {RELOAD}")
+    forget(number)
+    return "\n".join(said)
+
+
+def _reset_checkout(number: str) -> list[str]:
     folder = _notebooks()
     name = _committed_name(folder, number)
     committed = _git(folder, "show", f"HEAD:./{name}")
     path = folder / name
-    said = []
-    if path.exists() and path.read_bytes() != committed:
-        copy = unused(data_folder() / "kept" / name)
-        write_whole(copy, path.read_bytes())
-        said.append(f"Your version was kept as {copy}.")
+    said = [] if path.exists() and path.read_bytes() == committed else _keep(path)
     write_whole(path, committed)
-    forget(number)
-    said.append(
-        f"{name} is as in the last commit, and its progress is forgotten."
-        " If it is open in JupyterLab, choose File > Reload Notebook from Disk."
-    )
-    return "\n".join(said)
+    said.append(f"{name} is as in the last commit, and its progress is forgotten. {RELOAD}")
+    return said
+
+
+def _keep(path: Path) -> list[str]:
+    return [f"Your version was kept as {keep(path)}."] if path.exists() else []
 
 
 def _notebooks() -> Path:
-    course = course_folder()
+    course = checkout_folder()
     if course is None:
         msg = (
             f"no course was found from {Path.cwd()} upwards;"
@@ -60,7 +76,7 @@ def _committed_name(folder: Path, number: str) -> str:
     listed = _git(folder, "ls-tree", "--name-only", "HEAD", "./").decode()
     names = [name for name in listed.splitlines() if re.fullmatch(rf"{number}_\w+\.ipynb", name)]
     if not names:
-        there = sorted(set(re.findall(r"^(\d\d)_\w+\.ipynb$", listed, re.MULTILINE)))
+        there = sorted(set(re.findall(r"^([0-9T]\d)_\w+\.ipynb$", listed, re.MULTILINE)))
         msg = f"the last commit has no notebook {number}; choose one of: {', '.join(there)}"
         raise LabError(msg)
     return names[0]

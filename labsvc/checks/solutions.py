@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from labsvc.checks.catalogue import texts
-from labsvc.checks.folders import course_folder
 from labsvc.checks.progress import is_solved
 from labsvc.checks.registry import unknown
+from labsvc.course.places import checkout_folder
 from labsvc.errors import LabError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _code(exercise_id: str) -> str:
 
 
 def _notebook(number: str) -> Path:
-    course = course_folder()
+    course = checkout_folder()
     found = [] if course is None else sorted(course.glob(f"notebooks/solutions/{number}_*.ipynb"))
     if not found:
         where = "no folder of the course is here" if course is None else f"{course} has none"

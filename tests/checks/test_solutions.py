@@ -10,7 +10,8 @@ from build import sockets_in
 from nbclient import NotebookClient
 
 import labsvc
-from labsvc.checks import folders, solution
+from labsvc.checks import solution
+from labsvc.course import places
 from labsvc.checks.catalogue import notebooks
 from labsvc.checks.progress import record
 from labsvc.errors import LabError
@@ -82,7 +83,7 @@ def test_without_the_course(course: Path, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(LabError, match="no cell with the solution of 22-budget"):
         solution("22-budget")
     (course / "notebooks" / "source").rmdir()
-    monkeypatch.setattr(folders, "__file__", str(tmp_path / "a" / "b" / "c" / "d"))
+    monkeypatch.setattr(places, "__file__", str(tmp_path / "a" / "b" / "c" / "d"))
     with pytest.raises(LabError, match="no folder of the course is here; work in the folder"):
         solution("22-budget")
 

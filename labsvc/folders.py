@@ -1,4 +1,4 @@
-"""The learner's own folder of data, the folder of the course, and files that are written whole."""
+"""The learner's own folder of data, files that are written whole, and a lock between processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,13 @@ import platformdirs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PARTIAL = ".part-"
+
 
 def data_folder() -> Path:
     """Return the folder for the learner's own data: $LABSVC_DATA_DIR, or the system's place."""
     chosen = os.environ.get("LABSVC_DATA_DIR")
     return Path(chosen) if chosen else platformdirs.user_data_path("labsvc", appauthor=False)
-
-
-def course_folder() -> Path | None:
-    """Return the folder of the course: around the current folder, else around the package."""
-    here = Path.cwd()
-    for parent in (here, *here.parents, Path(__file__).parents[2]):
-        if (parent / "notebooks" / "source").is_dir():
-            return parent
-    return None
 
 
 def unused(path: Path) -> Path:
@@ -39,18 +32,34 @@ def unused(path: Path) -> Path:
     return candidate
 
 
+def keep(path: Path) -> Path:
+    """Copy a file into the folder `kept` of the learner's data; return where the copy lies.
+
+    Raises:
+        OSError: the file cannot be read, or the data folder cannot be written.
+
+    """
+    copy = unused(data_folder() / "kept" / path.name)
+    write_whole(copy, path.read_bytes())
+    return copy
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old or the new content, never a part of it.
+
+    It is on the disk before it takes the other's place, so that a power cut leaves no empty file.
 
     Raises:
         OSError: the folder cannot be written.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -58,11 +67,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """Keep other kernels away between reading and writing."""
-    folder = data_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "progress.lock").open("a+b") as file:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, and wait while another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
         if sys.platform == "win32":
             import msvcrt
 

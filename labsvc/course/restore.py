@@ -1,0 +1,79 @@
+"""A notebook that a cut save has broken or that was deleted, given back as it was last whole."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from labsvc.course.notebook import parse
+from labsvc.course.working_copy import copy_around
+from labsvc.folders import PARTIAL, keep, write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labsvc.course.edition import Edition
+    from labsvc.course.working_copy import WorkingCopy
+
+
+def restore(copy: WorkingCopy, edition: Edition) -> list[str]:
+    """Give broken and deleted notebooks back, and return what was done, a line each.
+
+    The last good version is the newest of what was saved whole and JupyterLab's own checkpoint.
+    Without either the notebook is left out: an update brings it as it came.
+    """
+    said = []
+    for name in sorted({*edition.lessons, *copy.names()}):
+        path = copy.path(name)
+        if path.is_file() and parse(path.read_bytes()) is not None:
+            continue
+        good = _last_good(copy, name)
+        if path.is_file():
+            where = f"; the broken file was kept as {keep(path)}" if path.stat().st_size else ""
+            path.unlink()
+            what = "as it was last saved whole" if good else "as it came"
+            said.append(f"{path.name} was broken, and is back {what}{where}.")
+        elif good:
+            said.append(f"{path.name} was gone, and is back as it was last saved.")
+        if good:
+            write_whole(path, good)
+    return said
+
+
+def sweep(copy: WorkingCopy) -> None:
+    """Remove what interrupted writes have left behind."""
+    for partial in copy.folder.rglob(f"{PARTIAL}*"):
+        with suppress(OSError):
+            partial.unlink()
+
+
+def keep_good(os_path: str, model: dict[str, Any], **_: Any) -> None:
+    """Keep a notebook that JupyterLab has just saved: its `post_save_hook`.
+
+    A save never fails because of this.
+    """
+    from pathlib import Path
+
+    with suppress(OSError):
+        path = Path(os_path).resolve()
+        copy = copy_around(path.parent)
+        if model.get("type") == "notebook" and copy is not None and copy.holds(path):
+            content = path.read_bytes()
+            if parse(content) is not None:
+                write_whole(copy.good(path.name), content)
+
+
+def _last_good(copy: WorkingCopy, name: str) -> bytes | None:
+    path = copy.path(name)
+    checkpoint = path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint.ipynb"
+    found: list[tuple[float, bytes]] = []
+    for candidate in (copy.good(name), checkpoint):
+        with suppress(OSError):
+            content = candidate.read_bytes()
+            if parse(content) is not None:
+                found.append((_written(candidate), content))
+    return max(found, default=(0.0, None))[1]
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
