@@ -56,7 +56,8 @@ class BuildError(Exception):
 
 def sources(folder: Path, numbers: list[str]) -> list[Path]:
     """Return the sources whose numbers are given, all of them without a number."""
-    found = {path.name[:2]: path for path in sorted((folder / "source").glob("[0-9][0-9]_*.md"))}
+    paths = sorted((folder / "source").glob("[0-9T][0-9]_*.md"))
+    found = {path.name[:2]: path for path in paths}
     if unknown := [number for number in numbers if number not in found]:
         msg = f"no source for {', '.join(unknown)}; there are {', '.join(found) or 'none'}"
         raise BuildError(msg)
@@ -258,7 +259,9 @@ def orphans(folder: Path) -> list[str]:
 def main(arguments: list[str], folder: Path = HERE) -> int:
     """Build or check; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("numbers", nargs="*", metavar="NN", help="two digits; all if none is given")
+    parser.add_argument(
+        "numbers", nargs="*", metavar="NN", help="a number, as 22 or T2; all if none is given"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing, report differences")
     parser.add_argument("--execute", action="store_true", help="with --check: run the cells too")
     options = parser.parse_args(arguments)

@@ -37,8 +37,8 @@ class Notebook:
 
 @cache
 def notebooks() -> dict[str, Notebook]:
-    """Return the notebooks that have exercises by their two digits, in order."""
-    return {path.stem: _read(path) for path in sorted(FOLDER.glob("[0-9][0-9].toml"))}
+    """Return the notebooks that have exercises by their number, in order: "22", "T2"."""
+    return {path.stem: _read(path) for path in sorted(FOLDER.glob("[0-9T][0-9].toml"))}
 
 
 def texts(exercise_id: str) -> Texts | None:

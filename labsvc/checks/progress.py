@@ -143,7 +143,9 @@ def _lines(kept: Progress, chosen: dict[str, str], notebook: str | None) -> list
     width = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{name:{width[0]}}  {title:{width[1]}}  {state}" for name, title, state in rows]
     solved = sum(states[key] == "solved" for key in counted)
-    tested = [part for part in known if any(key.removeprefix(MARK).startswith(part) for key in counted)]
+    tested = [
+        part for part in known if any(key.removeprefix(MARK).startswith(part) for key in counted)
+    ]
     words = "".join(f", part {part} known by test-out" for part in tested)
     return [*lines, f"{solved} of {len(counted)} solved{words}"]
 

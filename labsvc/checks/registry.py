@@ -47,7 +47,7 @@ class Exercise:
 
     @property
     def notebook(self) -> str:
-        """The two digits of the notebook."""
+        """The number of the notebook: "22", or "T2" for what tests part 2 out."""
         return self.id[:2]
 
 
@@ -81,11 +81,11 @@ def exercise(
             True is no int. Anything but a generator or a coroutine without it.
 
     Raises:
-        ValueError: the id does not start with two digits and a hyphen, or is taken.
+        ValueError: the id does not start with a notebook's number and a hyphen, or is taken.
 
     """
-    if not re.fullmatch(r"[0-9]{2}-[a-z0-9-]+", exercise_id):
-        msg = f"{exercise_id!r} is no exercise id; write two digits and a name: '22-deadlines'"
+    if not re.fullmatch(r"[0-9T][0-9]-[a-z0-9-]+", exercise_id):
+        msg = f"{exercise_id!r} is no exercise id; write a number and a name: '22-deadlines'"
         raise ValueError(msg)
 
     def register(scenario: Scenario) -> Scenario:

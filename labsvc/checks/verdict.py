@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from labsvc.checks.values import described
@@ -73,6 +73,13 @@ def first_broken(*mistakes: tuple[bool, str, str], **counts: int) -> Verdict | N
         if made:
             return broken(guarantee, hint, **counts)
     return None
+
+
+def taught_in(notebook: str, verdict: Verdict | None) -> Verdict | None:
+    """Return the verdict of a test-out, its hint with the notebook to read; None stays None."""
+    if verdict is None:
+        return None
+    return replace(verdict, hint=f"{verdict.hint} Notebook {notebook} shows it.")
 
 
 def wrong_type(got: object, wanted: str, **counts: int) -> Verdict:

@@ -28,7 +28,7 @@ PANE = ".jp-NotebookPanel .jp-WindowedPanel-outer"
 def photograph(folder: Path, numbers: list[str]) -> None:
     """Write the pictures of the notebooks whose numbers are given, of all without a number."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    found = sorted((ROOT / "notebooks").glob("[0-9T][0-9]_*.ipynb"))
     chosen = [path for path in found if not numbers or path.name[:2] in numbers]
     for theme in THEMES:
         with tempfile.TemporaryDirectory() as scratch:

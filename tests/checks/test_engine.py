@@ -234,7 +234,7 @@ def test_check_in_a_kernel() -> None:
 
 def test_registration_refuses_bad_ids(double: str) -> None:
     """An id without its notebook's number, or one that another module has, is refused."""
-    with pytest.raises(ValueError, match="two digits and a name"):
+    with pytest.raises(ValueError, match="a number and a name"):
         exercise("double", title="No number")
     find("01-percentile")
     with pytest.raises(ValueError, match=r"taken by labsvc\.checks\.scenarios\.percentile"):

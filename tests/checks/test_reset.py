@@ -67,8 +67,8 @@ def test_reset_of_a_missing_or_untouched_notebook(
 
 @pytest.mark.parametrize("number", ["2", "20_channels", "../20", "٢٠"])
 def test_reset_refuses_what_is_no_number(checkout: Path, number: str) -> None:
-    """Only two digits name a notebook."""
-    with pytest.raises(LabError, match="give its two digits"):
+    """Only two digits, or T and one, name a notebook."""
+    with pytest.raises(LabError, match="give its number"):
         reset(number)
 
 

@@ -39,6 +39,8 @@ relayed_trace                      60
 access_log                         61
 each_once                          62
 on_call                            63: a shop with one or two things wrong
+front, front_visits                T2, and its stage: customers, a desk, and the orders behind it
+front_rules, front_leaving         T2: what holds for each visit, and customers who leave
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire

@@ -124,7 +124,7 @@ class Gate(Watch):
         return len(self.starts) - len(self.ends)
 
 
-class _Context:
+class Tied:
     """The context of a handler, which tells the gate before a callback is added."""
 
     def __init__(self, context: grpc.ServicerContext, gate: Gate) -> None:
@@ -132,6 +132,7 @@ class _Context:
         self._gate = gate
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Tell the gate, and add it."""
         self._gate.tie()
         added: bool = self._context.add_callback(callback)
         return added
@@ -165,7 +166,7 @@ class Page(user_pb2_grpc.UserServiceServicer):
         orders = order_pb2_grpc.OrderServiceStub(watched)
         try:
             with as_grpc_ends_it(context):
-                mine = _Context(context, self.gate)
+                mine = Tied(context, self.gate)
                 self.got = self._handler(mine, users, orders, request.user_id)
         finally:
             self.code = (context.code() or grpc.StatusCode.OK).name

@@ -14,11 +14,13 @@ from labsvc.shop.services import AioOrderService
 from labsvc.shop.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from labsvc.checks.sandbox import Sandbox
     from labsvc.checks.submission import Outcome
     from labsvc.shop.v1 import order_pb2
+
+    Pauses = Iterable[Sequence[float]]  # seconds between the tries of each caller
 
 MAX_TRIES = 3  # as the exercise says
 SHORTEST_PAUSE = 0.045  # seconds; the exercise says .05, and a clock may tick in between
@@ -76,9 +78,9 @@ def has_failed(outcome: Outcome, code: str, shop: Shop) -> Verdict | None:
     ) or is_hidden(outcome, code, shop)
 
 
-def at_once(shop: Shop) -> Verdict | None:
+def at_once(each_callers: Pauses) -> Verdict | None:
     """Return what is wrong with the pauses if some are too short; a busy machine makes none so."""
-    pauses = [pause for each in shop.pauses.values() for pause in each]
+    pauses = [pause for each in each_callers for pause in each]
     too_short = sum(pause < SHORTEST_PAUSE for pause in pauses)
     return first_broken(
         (
@@ -89,16 +91,17 @@ def at_once(shop: Shop) -> Verdict | None:
     )
 
 
-def crowded(shop: Shop) -> Verdict | None:
+def crowded(each_callers: Pauses) -> Verdict | None:
     """Return what is wrong with the pauses between the tries of many callers.
 
     Only counts decide: some of the pauses may be longer than they were meant to be.
     """
-    after_each_try = list(zip(*shop.pauses.values(), strict=False))
+    each_callers = [*each_callers]
+    after_each_try = list(zip(*each_callers, strict=False))
     pauses = [pause for turn in after_each_try for pause in turn]
     too_long = sum(pause > LONGEST_PAUSE for pause in pauses)
     together = max(map(_most_near, after_each_try), default=0)
-    return at_once(shop) or first_broken(
+    return at_once(each_callers) or first_broken(
         (
             too_long > len(pauses) / 2,
             f"{too_long} of {len(pauses)} tries came too long after the one before",

@@ -176,7 +176,7 @@ class _Wish:
         def failed(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
             shop = Shop(room, code)
             outcome = self._ask(answer, run.door(shop.target).target)
-            return has_failed(outcome, code, shop) or at_once(shop)
+            return has_failed(outcome, code, shop) or at_once(shop.pauses.values())
 
         return failed
 
@@ -189,7 +189,7 @@ class _Wish:
         with channel(run.door(shop.target).target, **MENDS) as line:
             for attempt in [self._start(answer, line) for _ in range(CALLERS)]:
                 attempt.outcome()
-        return crowded(shop)
+        return crowded(shop.pauses.values())
 
     def _start(self, answer: Submission, line: grpc.Channel) -> Attempt:
         args = order_pb2_grpc.OrderServiceStub(line), self.user_id, list(self.goods)

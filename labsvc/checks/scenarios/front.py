@@ -1,0 +1,163 @@
+"""Test-out of part 2: one handler that keeps what its ten notebooks teach about a call."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import TYPE_CHECKING
+
+import grpc
+
+from labsvc.checks.cases import Cases
+from labsvc.checks.engine import exercise
+from labsvc.checks.scenarios.front_leaving import leaves
+from labsvc.checks.scenarios.front_rules import KEEP, pauses, rule_broken
+from labsvc.checks.scenarios.front_visits import CUSTOMERS, KEY, REQUEST_ID, Desk, Orders
+from labsvc.checks.scenarios.refusals import CALLERS, crowded
+from labsvc.checks.scenarios.scripted_users import FINAL
+from labsvc.checks.verdict import Verdict, first_broken, solved, taught_in
+from labsvc.shop.v1 import order_pb2
+
+if TYPE_CHECKING:
+    from labsvc.checks.cases import Case
+    from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.submission import Submission
+    from labsvc.sweep import Run
+
+PLENTY = 8.0  # seconds
+LITTLE = 0.6  # seconds: less than a try may have
+SOME = 1.4  # seconds: one try, a pause, and a try with what is left
+ONE_FITS = 0.85  # seconds: after a try that hangs, nothing is left after the shortest pause
+TOO_LITTLE = 0.15  # seconds: less than is to be kept
+AT_ONE_MOMENT = 6  # customers
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+DOWN = (UNAVAILABLE,) * 50
+SILENT = (None,) * 50
+
+
+@exercise(
+    "T2-front",
+    title="Test out of part 2: a call that ends well",
+    kind="function",
+    deadline=25,
+    returns=order_pb2.PlaceOrderResponse,
+)
+def front(answer: Submission, sandbox: Sandbox) -> Verdict:
+    """`place_order(request, context, orders)` is the inside of a handler on threads."""
+    cases = Cases(answer, sandbox)
+    beside = [_carries, _little, _errors, leaves, *map(_silent, (None, PLENTY)), _one_fits, _late]
+    return (
+        cases.broken(_one_order)
+        or cases.broken(_one_order, only=("lost", "refused", "late"), at_once=8, beside=beside)
+        or cases.broken(_together)
+        or solved(
+            "each order was placed once or its end was told, in time, and nothing was left behind",
+            cases=cases.count,
+        )
+    )
+
+
+def _one_order(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Order once under the faults of this run."""
+    desk = Desk(answer, room, run)
+    visit = desk.visit(PLENTY, ((REQUEST_ID, f"r-{secrets.token_hex(3)}"),))
+    paid = len(desk.orders.taken)
+    return rule_broken(visit, desk.orders) or taught_in(
+        "26",
+        first_broken(
+            (
+                paid > 1,
+                f"the customer wanted one order and pays for {paid}",
+                f"Another {KEY} is another order.",
+            )
+        ),
+    )
+
+
+def _carries(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Order again, by chance or as another try of the customer's own."""
+    desk = Desk(answer, room, run, Orders([UNAVAILABLE]))
+    own = ((KEY, secrets.token_hex(8)), (REQUEST_ID, f"r-{secrets.token_hex(3)}"))
+    visits = [desk.visit(PLENTY, sent) for sent in ((), own, own, ())]
+    first, *_, last = (visit.seen.sent[0].get(KEY) for visit in visits)
+    return next(
+        (found for visit in visits if (found := rule_broken(visit, desk.orders))), None
+    ) or taught_in(
+        "26",
+        first_broken(
+            (
+                first == last,
+                f"two orders without an {KEY} got the same one, and one of them was never placed",
+                "Make a new one for each call, out of nothing but chance.",
+            )
+        ),
+    )
+
+
+def _little(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Allow less than a try may take, and less than two."""
+    desk = Desk(answer, room, run)
+    quick = rule_broken(desk.visit(LITTLE), desk.orders)
+    desk.orders.script = SILENT
+    return quick or rule_broken(desk.visit(SOME), desk.orders)
+
+
+def _one_fits(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Leave nothing after a pause: some customers, for pauses differ."""
+    desk = Desk(answer, room, run, Orders(SILENT))
+    visits = [desk.start(ONE_FITS) for _ in range(AT_ONE_MOMENT)]
+    return next(
+        (found for each in visits if (found := rule_broken(desk.wait(each), desk.orders))), None
+    )
+
+
+def _late(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Begin where less is left than is to be kept."""
+    desk = Desk(answer, room, run)
+    visit = desk.visit(2 * TOO_LITTLE, begin_with=TOO_LITTLE)
+    return taught_in(
+        "22",
+        first_broken(
+            (
+                bool(visit.seen.starts),
+                "less was left than is to be kept, and `orders` was asked all the same",
+                f"When {KEEP:g} seconds or less are left, end the handler.",
+            ),
+            (
+                visit.code != "DEADLINE_EXCEEDED",
+                f"too little time was left for one try, and the customer got {visit.code}",
+                "`context.abort(code, text)` ends a handler with a status.",
+            ),
+        ),
+    )
+
+
+def _silent(timeout: float | None) -> Case:
+    """Return the case of no answer to any try."""
+
+    def silent(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+        desk = Desk(answer, room, run, Orders(SILENT))
+        visit = desk.visit(timeout)
+        return rule_broken(visit, desk.orders)
+
+    return silent
+
+
+def _errors(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """End with each code, at once and after another try."""
+    desk = Desk(answer, room, run)
+    codes = random.sample(FINAL, len(FINAL))
+    scripts = [(code,) for code in codes]
+    later = [(UNAVAILABLE, code) for code in (random.choice(CUSTOMERS), grpc.StatusCode.INTERNAL)]
+    for script in (*scripts, *later, DOWN):
+        desk.orders.script = script
+        if found := rule_broken(desk.visit(PLENTY), desk.orders):
+            return found
+    return None
+
+
+def _together(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Fail many customers at the same moment: their tries are spread."""
+    desk = Desk(answer, room, run, Orders(DOWN))
+    visits = [desk.wait(each) for each in [desk.start(PLENTY) for _ in range(CALLERS)]]
+    return taught_in("26", crowded(map(pauses, visits)))

@@ -1,0 +1,268 @@
+"""Stage of T2-front: customers, a desk whose handler is the learner's, and the orders behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from labsvc.checks.asking import channel, wait
+from labsvc.checks.scenarios.ending import as_grpc_ends_it, may_end
+from labsvc.checks.scenarios.page import Gate, Tied
+from labsvc.rpc.errors import StatusError
+from labsvc.shop.v1 import order_pb2, order_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.submission import Submission
+    from labsvc.sweep import Run
+
+    Pairs = tuple[tuple[str, str | bytes], ...]
+
+HANGS = 4.0  # seconds: longer than a right answer takes
+SOON = 1.0  # seconds in which a stop has arrived everywhere, and a pause has ended
+THREADS = 24
+KEY, REQUEST_ID = "idempotency-key", "x-request-id"
+MENDS = {"initial_reconnect_backoff_ms": 100, "max_reconnect_backoff_ms": 200}
+
+
+class Orders:
+    """Does for each order what its script says, and then takes it: once for each key.
+
+    A step of the script is a code, or None for no answer. What it says has a secret in it, unless
+    it is the customer's business; `reason` is what it says to programs.
+    """
+
+    def __init__(self, script: Sequence[grpc.StatusCode | None] = ()) -> None:
+        self.script = script
+        self._tries: dict[str, int] = {}
+        self.secret = f"hunter-{secrets.token_hex(4)}"
+        self.reason = f"REASON_{random.randrange(10**6)}"
+        self.received: list[Any] = []
+        self.taken: dict[str, order_pb2.PlaceOrderResponse] = {}  # by key
+
+    @property
+    def text(self) -> str:
+        """What a customer may read."""
+        return f"not like this ({self.reason})"
+
+    async def place(self, request: Any, context: Any) -> order_pb2.PlaceOrderResponse:
+        """Do what the script says next for this order."""
+        self.received.append(request)
+        number = self._tries.get(request.order_id, 0)
+        self._tries[request.order_id] = number + 1
+        if number < len(self.script):
+            await self._refuse(self.script[number], context)
+        key = str(dict(context.invocation_metadata()).get(KEY))
+        if key not in self.taken:
+            order = order_pb2.Order(order_id=request.order_id, total_cents=random.randrange(10**6))
+            self.taken[key] = order_pb2.PlaceOrderResponse(order=order)
+        return self.taken[key]
+
+    async def _refuse(self, code: grpc.StatusCode | None, context: Any) -> None:
+        if code is None:
+            await asyncio.Event().wait()
+        elif code in CUSTOMERS:
+            status = StatusError(code, self.text, reason=self.reason, domain="shop").status()
+            await context.abort_with_status(status)
+        else:
+            context.set_trailing_metadata((("cause", self.secret),))
+            await context.abort(code, f"db-7 failed: {self.secret}")
+
+
+CUSTOMERS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+"""Codes that are the customer's business, as the exercise says."""
+
+
+class Tries(Gate):
+    """The tries of one visit, from their own side of the wire.
+
+    `sent` is the metadata of each. `vain` counts those that began when the customer had left, and
+    `beside` those that began when another was under way. With `at_end`, the customer leaves as soon
+    as that try has ended.
+    """
+
+    def __init__(self, context: Any, leave: Callable[[], None], moment: Moment) -> None:
+        super().__init__(context, leave, at_call=moment.call, at_tie=moment.tie)
+        self._handler = context
+        self._at_end = moment.end
+        self.sent: list[dict[str, Any]] = []
+        self.vain = self.beside = 0
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """Note the try, and make it."""
+        self.sent.append(dict(details.metadata or ()))
+        self.vain += not self._handler.is_active()
+        self.beside += self.open > 0
+        call = super().intercept_unary_unary(continuation, details, request)
+        if len(self.starts) == self._at_end:
+            call.add_done_callback(lambda _: self._leave())
+        return call
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When the customer leaves: before this try starts, when it has ended, or before it is tied."""
+
+    call: int | None = None
+    end: int | None = None
+    tie: int | None = None
+
+
+STAYS = Moment()
+
+
+@dataclass
+class Visit:
+    """One customer's call through the learner's function.
+
+    `sent` is what the customer sent, `request` the order, `timeout` what it allowed. Of the
+    function, `tries` has seen what it did, `code` is how it ended and `left` what its caller had
+    then, in seconds. `call` is the customer's own side.
+    """
+
+    request: order_pb2.PlaceOrderRequest
+    timeout: float | None
+    sent: Pairs
+    begin_with: float | None
+    moment: Moment
+    tries: Tries | None = None
+    code: str = ""
+    left: float = 0.0
+    began: float = 0.0
+    took: float = 0.0
+    ended: bool = False
+    call: Any = None
+
+    @property
+    def seen(self) -> Tries:
+        """What the function did.
+
+        Raises:
+            TimeoutError: the call did not reach the server.
+
+        """
+        if self.tries is None:
+            msg = "the call did not reach the server"
+            raise TimeoutError(msg)
+        return self.tries
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the function and all that it began have ended."""
+        return self.ended and not self.seen.open
+
+
+class Desk:
+    """A server with threads whose handler is the learner's function, and what is behind it."""
+
+    def __init__(
+        self, answer: Submission, room: Sandbox, run: Run, orders: Orders | None = None
+    ) -> None:
+        self.orders = orders or Orders()
+        self._answer = answer
+        self._handler = answer.handler(allow=may_end, within=HANGS)
+        self._visits: dict[str, Visit] = {}
+        self._numbers = count(random.randrange(10**6))
+        behind = run.door(room.serve_grpc(_servicer(self.orders.place), name="orders"))
+        self._line = room.enter(channel(behind.target, **MENDS))
+        front = room.serve_grpc(_servicer(self._place), name="desk", workers=THREADS)
+        self._customers = order_pb2_grpc.OrderServiceStub(room.enter(channel(front.target)))
+
+    def _place(self, request: Any, context: Any) -> Any:
+        """Run the learner's function, and let it end the call as gRPC would."""
+        visit = self._visits[request.order_id]
+
+        def leave() -> None:
+            wait(lambda: visit.call is not None, SOON)
+            visit.call.cancel()
+            wait(lambda: not context.is_active(), SOON)
+
+        if visit.begin_with is not None:
+            time.sleep(max(0.0, context.time_remaining() - visit.begin_with))
+        visit.tries = tries = Tries(context, leave, visit.moment)
+        stub = order_pb2_grpc.OrderServiceStub(grpc.intercept_channel(self._line, tries))
+        visit.began = time.monotonic()
+        try:
+            with as_grpc_ends_it(context):
+                return self._handler(request, Tied(context, tries), stub)
+        finally:
+            visit.left = context.time_remaining()
+            visit.took = time.monotonic() - visit.began
+            visit.code = (context.code() or grpc.StatusCode.OK).name
+            visit.ended = True
+
+    def start(
+        self,
+        timeout: float | None,
+        sent: Pairs = (),
+        *,
+        begin_with: float | None = None,
+        moment: Moment = STAYS,
+    ) -> Visit:
+        """Let a customer order, and return at once."""
+        number = next(self._numbers)
+        line = order_pb2.OrderLine(sku="tea-100", quantity=1 + number % 3)
+        request = order_pb2.PlaceOrderRequest(
+            order_id=f"o-{number}", user_id=f"u-{number % 7}", lines=[line]
+        )
+        visit = Visit(request, timeout, sent, begin_with, moment)
+        self._visits[request.order_id] = visit
+        place = self._customers.PlaceOrder
+        visit.call = place.future(request, timeout=timeout, metadata=(*sent, *NOT_TO_SEND))
+        return visit
+
+    def wait(self, visit: Visit) -> Visit:
+        """Wait for the end of a visit.
+
+        Raises:
+            SubmissionError: what is wrong with any answer.
+
+        """
+        visit.call.exception(timeout=HANGS + SOON)
+        wait(lambda: visit.ended, HANGS + SOON)
+        self._answer.raise_noted()
+        return visit
+
+    def visit(self, timeout: float | None, sent: Pairs = (), **how: Any) -> Visit:
+        """Let a customer order, and wait for the end; the arguments are those of `start`.
+
+        Raises:
+            SubmissionError: what is wrong with any answer.
+
+        """
+        return self.wait(self.start(timeout, sent, **how))
+
+    def stopped(self, visit: Visit) -> bool:
+        """Wait until all of a visit has ended after a stop; return whether it has.
+
+        Raises:
+            SubmissionError: what is wrong with any answer.
+
+        """
+        ended = wait(lambda: visit.tries is not None and visit.stopped, SOON)
+        self._answer.raise_noted()
+        return ended
+
+
+NOT_TO_SEND: Pairs = (("authorization", "Bearer secret"), ("user-bin", b"\xc3\xa4"))
+"""What each customer sends, and the next service must not get."""
+
+
+def _servicer(place: Callable[..., Any]) -> order_pb2_grpc.OrderServiceServicer:
+    """Return the servicer whose PlaceOrder is this function, or coroutine function."""
+    made = order_pb2_grpc.OrderServiceServicer()  # type: ignore[abstract]
+    made.PlaceOrder = place  # type: ignore[method-assign]
+    return made
