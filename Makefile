@@ -19,7 +19,7 @@ PYTHON := python3
 endif
 
 .PHONY: help lab test lint unit engines notebooks twice solved mutants soak browser build protos bench crash
-.PHONY: away sagas nights platforms random-mutants clean venv dev
+.PHONY: away sagas nights updates platforms random-mutants clean venv dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -89,6 +89,9 @@ sagas: dev ## kill a saga's orchestrator and services 200 times under load: is a
 
 nights: dev ## let each incident of the shop happen 10 times: is it seen, and can it be mended?
 	NIGHTS=10 $(PYTEST) tests/incidents -k seen_and_mended
+
+updates: dev ## kill the update of a learner's copy 200 times: is every answer still there?
+	UPDATE_KILLS=200 $(PYTEST) tests/course -k killed_at_any_moment
 
 random-mutants: dev ## put COUNT=60 faults into PACKAGE=rpc at random places: do the tests notice?
 	$(PY) -m tests.mutations.random_mutants $(PACKAGE) --count $(or $(COUNT),60) \

@@ -1,4 +1,4 @@
-"""The command line: labsvc lab, doctor, progress, reset, broker."""
+"""The command line: labsvc lab, update, test-out, progress, reset, doctor, broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from labsvc.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from argparse import Namespace
+    from collections.abc import Callable, Sequence
 
 MARKS = {True: "ok", False: "WRONG", None: "note"}
 
@@ -20,12 +21,26 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser, a command each with a line of help."""
     top = argparse.ArgumentParser(prog="labsvc", description="Real services inside a kernel.")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser(
+    lab = commands.add_parser(
         "lab",
-        help="open JupyterLab on the first notebook",
-        description="Open JupyterLab on the first notebook, on 127.0.0.1 and with a token.",
+        help="open JupyterLab on your own copy of the course",
+        description="Open JupyterLab on your own copy, on 127.0.0.1 and with a token.",
         epilog="Other arguments go on to JupyterLab: labsvc lab --no-browser --port=9000",
     )
+    lab.add_argument("--into", metavar="DIR", type=Path, help="the copy's folder, new or your own")
+    lab.add_argument("--tracked", action="store_true", help="the repository's own notebooks")
+    update = commands.add_parser(
+        "update",
+        help="bring a newer edition of the course into your copy",
+        description="Bring a newer edition into your copy. What you wrote stays.",
+    )
+    update.add_argument("--into", metavar="DIR", type=Path, help="the copy's folder")
+    test_out = commands.add_parser(
+        "test-out",
+        help="get one hard exercise for a part that you may know",
+        description="Put one hard exercise into your copy. Solved, its part counts as known.",
+    )
+    test_out.add_argument("part", metavar="N", help="the part's number, 0 to 6")
     commands.add_parser(
         "doctor",
         help="check this machine and say how to repair what is wrong",
@@ -64,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def doctor() -> int:
+def doctor(*_: object) -> int:
     """Print what was found on this machine; return 1 if something is wrong."""
     from labsvc.doctor import examine
 
@@ -77,6 +92,71 @@ def doctor() -> int:
     return int(any(finding.ok is False for finding in findings))
 
 
+def lab(options: Namespace, extra: Sequence[str]) -> int:
+    """Run JupyterLab."""
+    from labsvc.jupyter import lab
+
+    print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)
+    lab(extra, options.into, tracked=options.tracked)
+    return 0
+
+
+def update(options: Namespace, _: Sequence[str]) -> int:
+    """Bring a newer edition into a copy."""
+    from labsvc.course.commands import update
+
+    print(update(options.into))
+    return 0
+
+
+def give_test_out(options: Namespace, _: Sequence[str]) -> int:
+    """Give the hard exercise of a part."""
+    from labsvc.checks.testing_out import notebook_of
+    from labsvc.course.commands import give_test_out
+
+    print(give_test_out(notebook_of(options.part)))
+    return 0
+
+
+def progress(options: Namespace, _: Sequence[str]) -> int:
+    """Show what is solved."""
+    from labsvc.checks.progress import show
+    from labsvc.course.commands import finish
+
+    finish()
+    show(options.notebook)
+    return 0
+
+
+def reset(options: Namespace, _: Sequence[str]) -> int:
+    """Give a notebook back as it came."""
+    from labsvc.checks.reset import reset
+
+    print(reset(options.notebook))
+    return 0
+
+
+def broker(options: Namespace, _: Sequence[str]) -> int:
+    """Run the queue broker alone."""
+    from labsvc.amqp.standalone import serve
+
+    say = partial(print, flush=True)
+    password = options.password_from_env
+    serve(options.data, options.port, options.user, password, say, flush=options.flush)
+    return 0
+
+
+RUN: dict[str, Callable[[Namespace, Sequence[str]], int]] = {
+    "lab": lab,
+    "update": update,
+    "test-out": give_test_out,
+    "progress": progress,
+    "reset": reset,
+    "doctor": doctor,
+    "broker": broker,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code, 1 with a sentence for what we know can go wrong."""
     top = parser()
@@ -84,36 +164,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if extra and options.command != "lab":
         top.error(f"{options.command} does not take {' '.join(extra)}")
     try:
-        if options.command == "doctor":
-            return doctor()
-        if options.command == "lab":
-            from labsvc.jupyter import lab
-
-            print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)
-            lab(extra)
-        elif options.command == "progress":
-            from labsvc.checks.progress import show
-
-            show(options.notebook)
-        elif options.command == "broker":
-            from labsvc.amqp.standalone import serve
-
-            serve(
-                options.data,
-                options.port,
-                options.user,
-                options.password_from_env,
-                partial(print, flush=True),
-                flush=options.flush,
-            )
-        else:
-            from labsvc.checks.reset import reset
-
-            print(reset(options.notebook))
+        return RUN[options.command](options, extra)
     except (LabError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

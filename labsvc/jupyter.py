@@ -11,30 +11,54 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from labsvc.checks.folders import data_folder
+from labsvc.course.edition import Edition, place
+from labsvc.course.update import behind, ready
+from labsvc.course.working_copy import FIRST, WorkingCopy
 from labsvc.errors import LabError
+from labsvc.folders import data_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FIRST = Path("notebooks", "00_start_here.ipynb")
 CONFIG = Path(__file__).parent / "jupyter_config"
 
 
-def course_folder(start: Path) -> Path:
+def tracked_folder(start: Path) -> Path:
     """Return the checkout: `start`, a folder above it, or the one this package lies in.
 
     Raises LabError if none of them holds the first notebook.
     """
     for folder in (start, *start.parents, Path(__file__).parents[1]):
-        if (folder / FIRST).is_file():
+        if (folder / "notebooks" / FIRST).is_file():
             return folder
     msg = (
         f"There are no notebooks in {start} or above it. "
-        f"Run this in the checkout of the course, the folder that holds {FIRST.as_posix()}."
+        f"Run this in the checkout of the course, the folder that holds notebooks/{FIRST}."
     )
     raise LabError(msg)
+
+
+def own_copy(into: Path | None) -> tuple[Path, list[str]]:
+    """Make the learner's copy ready; return where it lies, and what to tell the learner of it.
+
+    Raises:
+        LabError: `into` holds something else, or there is no course to copy.
+        OSError: the copy cannot be written.
+
+    """
+    copy, edition = WorkingCopy(into), Edition()
+    new = not copy.made
+    done = ready(copy, edition)
+    said = [f"Your copy of the course lies in {copy.folder}"]
+    if new:
+        said.append(f"{len(copy.names())} notebooks were copied; change in them what you like.")
+    else:
+        said += done
+    if newer := behind(copy, edition):
+        said.append(f"{len(newer)} of them have a newer edition: `labsvc update` brings it in.")
+    return copy.folder, said
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -56,16 +80,17 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def arguments(folder: Path, extra: Sequence[str] = ()) -> list[str]:
-    """Return JupyterLab's arguments to open the first notebook in `folder`; `extra` wins."""
+def arguments(folder: Path, first: Path, extra: Sequence[str] = ()) -> list[str]:
+    """Return JupyterLab's arguments to open the notebook `first` in `folder`; `extra` wins."""
     fixed = [
         f"--ServerApp.root_dir={folder}",
-        f"--LabApp.default_url=/lab/tree/{FIRST.as_posix()}",
+        f"--LabApp.default_url=/lab/tree/{quote(first.as_posix())}?file-browser-path=/",
         "--ServerApp.ip=127.0.0.1",
         "--Application.log_level=WARN",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        "--FileContentsManager.post_save_hook=labsvc.course.restore.keep_good",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # Containers run as root; the address and the token guard the server as elsewhere.
@@ -73,14 +98,28 @@ def arguments(folder: Path, extra: Sequence[str] = ()) -> list[str]:
     return [*fixed, *extra]
 
 
-def lab(extra: Sequence[str] = ()) -> None:
-    """Run JupyterLab until it is stopped; `extra` are arguments of its own, as `--port=9000`.
+def lab(extra: Sequence[str] = (), into: Path | None = None, *, tracked: bool = False) -> None:
+    """Run JupyterLab until it is stopped, on the learner's own copy of the course.
 
-    Raises LabError outside a checkout.
+    Args:
+        extra: arguments of JupyterLab's own, as `--port=9000`.
+        into: the folder of the copy; without it, one in the learner's data folder.
+        tracked: open the repository's own notebooks.
+
+    Raises:
+        LabError: there is no course here, or `into` holds something else.
+        OSError: the copy cannot be written.
+
     """
-    folder = course_folder(Path.cwd())
+    if tracked:
+        folder = tracked_folder(Path.cwd())
+        first = Path("notebooks", FIRST)
+    else:
+        folder, said = own_copy(into)
+        first = Path(place(FIRST))
+        print(*said, sep="\n", flush=True)  # noqa: T201  # the terminal's first lines
     os.environ.update(environment(os.environ))
     # Imported now, for Jupyter reads its folders from the environment.
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
-    LabApp.launch_instance(arguments(folder, extra))
+    LabApp.launch_instance(arguments(folder, first, extra))

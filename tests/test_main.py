@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from labsvc import doctor, jupyter
-from labsvc.__main__ import main
+from labsvc.__main__ import RUN, main
+from labsvc.course.working_copy import FIRST
 from labsvc.doctor import Finding
 from labsvc.errors import LabError
 
@@ -22,13 +23,11 @@ ROOT = Path(__file__).parents[1]
 def course(tmp_path: Path) -> Path:
     """Make a folder with the first notebook in it."""
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / jupyter.FIRST).write_text("{}", encoding="utf-8")
+    (tmp_path / "notebooks" / FIRST).write_text("{}", encoding="utf-8")
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "command", [(), ("lab",), ("doctor",), ("progress",), ("reset",), ("broker",)]
-)
+@pytest.mark.parametrize("command", [(), *((name,) for name in RUN)])
 def test_every_command_has_help(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,15 +99,15 @@ def test_stray_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_course_is_found_from_inside(course: Path) -> None:
     """The folder of the course is found from itself and from a folder in it."""
-    assert jupyter.course_folder(course) == course
-    assert jupyter.course_folder(course / "notebooks") == course
+    assert jupyter.tracked_folder(course) == course
+    assert jupyter.tracked_folder(course / "notebooks") == course
 
 
 def test_no_course_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are no notebooks, the error names the file that is looked for."""
     monkeypatch.setattr(jupyter, "__file__", str(tmp_path / "labsvc" / "jupyter.py"))
     with pytest.raises(LabError, match=re.escape("notebooks/00_start_here.ipynb")):
-        jupyter.course_folder(tmp_path)
+        jupyter.tracked_folder(tmp_path)
 
 
 def test_jupyter_keeps_to_its_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +125,7 @@ def test_jupyter_keeps_to_its_own_folders(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_jupyter_is_told_to_stay_at_home(course: Path) -> None:
     """JupyterLab listens on 127.0.0.1, asks for no news, keeps its token; own flags come last."""
-    given = jupyter.arguments(course, ["--port=9000"])
+    given = jupyter.arguments(course, Path(FIRST), ["--port=9000"])
     assert "--ServerApp.ip=127.0.0.1" in given
     assert "--LabApp.news_url=None" in given
     assert given[-1] == "--port=9000"

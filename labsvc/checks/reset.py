@@ -10,7 +10,7 @@ from pathlib import Path
 from labsvc.checks.progress import forget
 from labsvc.course.edition import Edition
 from labsvc.course.places import checkout_folder, copy_here
-from labsvc.course.update import fresh
+from labsvc.course.update import ready
 from labsvc.errors import LabError
 from labsvc.folders import keep, locked, write_whole
 
@@ -38,9 +38,10 @@ def reset(number: str) -> str:
     else:
         edition = Edition()
         name = edition.named(number)
+        ready(copy, edition)
         with locked(copy.lock):
             said = _keep(copy.path(name))
-            fresh(copy, edition, name)
+            copy.begin(name, edition.notebook(name))
         said.append(f"{name} is as it came, and its progress is forgotten. {RELOAD}")
     forget(number)
     return "\n".join(said)

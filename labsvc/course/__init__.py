@@ -12,7 +12,7 @@ places         which copy, or which checkout, a command is about
 from __future__ import annotations
 
 from labsvc.course.edition import Edition
-from labsvc.course.update import update
+from labsvc.course.update import bring, ready
 from labsvc.course.working_copy import WorkingCopy
 
-__all__ = ["Edition", "WorkingCopy", "update"]
+__all__ = ["Edition", "WorkingCopy", "bring", "ready"]

@@ -75,33 +75,40 @@ def merge(base: Notebook, mine: Notebook, theirs: Notebook) -> Merged:
 def _known(base: Notebook, mine: Notebook) -> list[tuple[str | None, int]]:
     """Return for each cell of `mine` its key in `base`, or None, and the place it stands at.
 
-    A cell that lost its id, by cut and paste or an old editor, is known by its text. A learner's
-    own cell stands at the place before it in `base`; where base cells behind that are missing in
-    `mine`, at the last of those, for it may be what became of them.
+    A learner's own cell stands at the place before it in `base`; where base cells behind that are
+    missing in `mine`, at the last of those, for it may be what became of them.
     """
     base_keys = keys(base)
-    by_id = {cell["id"]: place for place, cell in enumerate(base["cells"])}
-    ids = [cell.get("id") for cell in mine["cells"]]
-    missing = {place for known_id, place in by_id.items() if known_id not in ids}
+    origins = _origins(base["cells"], mine["cells"])
     found: list[tuple[str | None, int]] = []
-    taken: set[int] = set()
     at = -1
-    for cell, cell_id in zip(mine["cells"], ids, strict=True):
-        place = by_id.get(cell_id)
-        if place is None:
-            lost = (p for p in sorted(missing) if text(base["cells"][p]) == text(cell))
-            place = next(lost, None)
-            missing.discard(-1 if place is None else place)
-        if place is None or place in taken:
+    for origin in origins:
+        if origin is None:
             end = at
-            while end + 1 in missing:
+            while end + 1 < len(base_keys) and end + 1 not in origins:
                 end += 1
             found.append((None, end))
         else:
-            taken.add(place)
-            at = place
-            found.append((base_keys[place], place))
+            at = origin
+            found.append((base_keys[origin], origin))
     return found
+
+
+def _origins(base: Sequence[Cell], mine: Sequence[Cell]) -> list[int | None]:
+    """Return for each cell of `mine` its place in `base`, None for a learner's own.
+
+    A cell that lost its id, by cut and paste or in an old editor, is known by its text.
+    """
+    by_id = {cell["id"]: place for place, cell in enumerate(base)}
+    origins = [by_id.pop(cell.get("id"), None) for cell in mine]
+    for number, cell in enumerate(mine):
+        if origins[number] is None:
+            lost = (place for place in sorted(by_id.values()) if text(base[place]) == text(cell))
+            place = next(lost, None)
+            if place is not None:
+                by_id.pop(base[place]["id"])
+            origins[number] = place
+    return origins
 
 
 def _places(base: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:

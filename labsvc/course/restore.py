@@ -20,23 +20,24 @@ def restore(copy: WorkingCopy, edition: Edition) -> list[str]:
     """Give broken and deleted notebooks back, and return what was done, a line each.
 
     The last good version is the newest of what was saved whole and JupyterLab's own checkpoint.
-    Without either the notebook is left out: an update brings it as it came.
+    Without either a broken notebook is given as it came.
     """
     said = []
     for name in sorted({*edition.lessons, *copy.names()}):
         path = copy.path(name)
-        if path.is_file() and parse(path.read_bytes()) is not None:
+        there = path.is_file()
+        if there and parse(path.read_bytes()) is not None:
             continue
         good = _last_good(copy, name)
-        if path.is_file():
-            where = f"; the broken file was kept as {keep(path)}" if path.stat().st_size else ""
-            path.unlink()
+        if there:
             what = "as it was last saved whole" if good else "as it came"
-            said.append(f"{path.name} was broken, and is back {what}{where}.")
+            said.append(f"{name} was broken, and is back {what}. What it held: {keep(path)}")
         elif good:
-            said.append(f"{path.name} was gone, and is back as it was last saved.")
+            said.append(f"{name} was gone, and is back as it was last saved.")
         if good:
             write_whole(path, good)
+        elif there:
+            copy.begin(name, edition.notebook(name))
     return said
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from labsvc.course.merge import merge
 from labsvc.course.notebook import base_of, digest, parse, text
 from labsvc.course.restore import restore, sweep
-from labsvc.course.working_copy import FIRST
+from labsvc.course.working_copy import WELCOME
 from labsvc.folders import keep, locked, write_whole
 
 if TYPE_CHECKING:
@@ -35,49 +35,47 @@ def ready(copy: WorkingCopy, edition: Edition) -> list[str]:
     if not copy.made:
         copy.make()
     with locked(copy.lock):
-        sweep(copy)
-        said = restore(copy, edition)
-        if copy.updating.exists():
-            said += _bring(copy, edition)
-        missing = [name for name in edition.lessons if not copy.path(name).exists()]
-        said += [line for name in missing for line in _one(copy, edition, name)]
-        copy.welcome()
-    return said
+        return _ready(copy, edition)
 
 
-def update(copy: WorkingCopy, edition: Edition) -> list[str]:
-    """Bring an edition into a copy; return what was done, a line each.
-
-    Raises as `ready` does.
-    """
-    said = ready(copy, edition)
-    with locked(copy.lock):
-        return said + _bring(copy, edition)
-
-
-def give(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
-    """Put a notebook into a copy, a test-out, if it is not there; return what was done."""
-    with locked(copy.lock):
-        return _one(copy, edition, name)
-
-
-def fresh(copy: WorkingCopy, edition: Edition, name: str) -> None:
-    """Write a notebook as it came, over what is there.
+def bring(copy: WorkingCopy, edition: Edition) -> list[str]:
+    """Bring an edition into a copy; return what was done, a line each, nothing if it is there.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the copy cannot be written.
 
     """
-    notebook = edition.notebook(name)
-    base = copy.remember(notebook)
-    copy.write(name, copy.welcomed(notebook) if name == FIRST else notebook, base)
+    with locked(copy.lock):
+        return _ready(copy, edition) + _bring(copy, edition)
+
+
+def give(copy: WorkingCopy, edition: Edition, name: str) -> bool:
+    """Put a notebook, a test-out, into a copy; return whether it was not there.
+
+    Raises:
+        OSError: the copy cannot be written.
+
+    """
+    with locked(copy.lock):
+        _ready(copy, edition)
+        new = not copy.path(name).exists()
+        if new:
+            copy.begin(name, edition.notebook(name))
+        return new
 
 
 def behind(copy: WorkingCopy, edition: Edition) -> list[str]:
     """Return the names of the notebooks for which an edition has something newer."""
-    return [
-        name for name in copy.names() if name in edition.lessons and _newer(copy, edition, name)
-    ]
+    return [name for name in edition.lessons if _newer(copy, edition, name)]
+
+
+def _ready(copy: WorkingCopy, edition: Edition) -> list[str]:
+    sweep(copy)
+    said = restore(copy, edition)
+    if copy.updating.exists():
+        said += _bring(copy, edition)
+    copy.welcome()
+    return said
 
 
 def _bring(copy: WorkingCopy, edition: Edition) -> list[str]:
@@ -85,7 +83,7 @@ def _bring(copy: WorkingCopy, edition: Edition) -> list[str]:
     given = [name for name in copy.names() if name in edition.test_outs]
     said = [line for name in (*edition.lessons, *given) for line in _one(copy, edition, name)]
     for name in edition.pages:
-        said += _page(copy, name, edition.page(name))
+        _page(copy, name, edition.page(name))
     copy.updating.unlink(missing_ok=True)
     return said
 
@@ -94,40 +92,40 @@ def _one(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
     """Bring one notebook in; return what is worth saying of it."""
     path = copy.path(name)
     if not path.exists():
-        fresh(copy, edition, name)
+        copy.begin(name, edition.notebook(name))
         return [f"{name} is new."]
-    theirs = edition.notebook(name)
     if not _newer(copy, edition, name):
         return []
+    theirs = edition.notebook(name)
     while True:
         before = path.read_bytes()
         mine = parse(before)
         base = None if mine is None else copy.base(mine)
         if mine is None or base is None:  # not ours, or nothing is left of what it was
             said = f"{name} is new. What stood in its place was kept as {keep(path)}."
-            fresh(copy, edition, name)
+            copy.begin(name, edition.notebook(name))
             return [said]
         merged = merge(base, mine, theirs)
         lines = _lines(name, merged)
         if _own(mine, base):
             lines[0] += f" Your version before was kept as {keep(path)}."
-        digest_now = copy.remember(theirs)
+        stored = copy.remember(theirs)
         if path.read_bytes() == before:  # else JupyterLab has just saved it: merge that
-            copy.write(name, merged.notebook, digest_now)
+            copy.write(name, merged.notebook, stored)
             return lines
 
 
 def _newer(copy: WorkingCopy, edition: Edition, name: str) -> bool:
-    mine = parse(copy.path(name).read_bytes())
+    path = copy.path(name)
+    mine = parse(path.read_bytes()) if path.exists() else None
     return mine is None or base_of(mine) != digest(edition.notebook(name))
 
 
 def _own(mine: Notebook, base: Notebook) -> bool:
     """Return whether a notebook holds anything that was not in its base."""
-    before = [(cell["id"], text(cell)) for cell in base["cells"]]
-    return [(cell.get("id"), text(cell)) for cell in mine["cells"]] != before or any(
-        cell.get("outputs") for cell in mine["cells"]
-    )
+    cells = [cell for cell in mine["cells"] if cell.get("id") != WELCOME]
+    ran = any(cell.get("outputs") for cell in cells)
+    return ran or list(map(text, cells)) != list(map(text, base["cells"]))
 
 
 def _lines(name: str, merged: Merged) -> list[str]:
@@ -139,9 +137,7 @@ def _lines(name: str, merged: Merged) -> list[str]:
     return lines
 
 
-def _page(copy: WorkingCopy, name: str, content: bytes) -> list[str]:
+def _page(copy: WorkingCopy, name: str, content: bytes) -> None:
     path = copy.path(name)
-    if path.is_file() and path.read_bytes() == content:
-        return []
-    write_whole(path, content)
-    return []
+    if not path.is_file() or path.read_bytes() != content:
+        write_whole(path, content)

@@ -111,6 +111,11 @@ class WorkingCopy:
             write_whole(path, serialise(base))
         return name
 
+    def begin(self, name: str, notebook: Notebook) -> None:
+        """Write a notebook as an edition has it, over what is there."""
+        base = self.remember(notebook)
+        self.write(name, self.welcomed(notebook) if name == FIRST else notebook, base)
+
     def write(self, name: str, notebook: Notebook, base: str) -> None:
         """Write a notebook that was made from `base`, and keep it as the last good one."""
         content = serialise(with_base(notebook, base))
