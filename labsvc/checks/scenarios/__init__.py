@@ -36,7 +36,8 @@ film_upload, film_errors           54: uploads that have to succeed, and those t
 film_memory                        54: how much of a film is in memory at one moment
 film_stage, film_server            54, their stage: a server that takes chunks and fails
 relayed_trace                      60
-access_log                         61
+access_log, logged_users           61, and its stage: a handler that ends when it is told to
+call_endings, log_line             61: how a call can end, and what is wrong with its line
 each_once                          62
 on_call                            63: a shop with one or two things wrong
 front, front_visits                T2, and its stage: customers, a desk, and the orders behind it

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -182,26 +183,6 @@ def not_when_cancelled(handler: Handler, write: Write) -> Handler:
     return watched
 
 
-def one_for_all(handler: Handler, write: Write) -> Handler:
-    """Keep what belongs to one call where all calls see it."""
-    now: dict[str, Any] = {}
-
-    async def watched(request: Any, context: Any) -> Any:
-        now.update(id=id_of(context), start=time.perf_counter(), ending="UNKNOWN")
-        try:
-            answer = await handler(request, context)
-            now["ending"] = "OK"
-        except asyncio.CancelledError:
-            now["ending"] = "CANCELLED"
-            raise
-        finally:
-            status = context.code().name if context.code() else now["ending"]
-            write({"request_id": now["id"], "status": status, "ms": milliseconds(now["start"])})
-        return answer
-
-    return watched
-
-
 def one_start(handler: Handler, write: Write) -> Handler:
     """Read the clock once, when the service starts."""
     start = time.perf_counter() - 100
@@ -315,18 +296,6 @@ def written_early(handler: Handler, write: Write) -> Handler:
     return watched
 
 
-def in_turns(handler: Handler, write: Write) -> Handler:
-    """Serve one call after the other."""
-    turn = asyncio.Lock()
-    inner = logged(handler, write)
-
-    async def watched(request: Any, context: Any) -> Any:
-        async with turn:
-            return await inner(request, context)
-
-    return watched
-
-
 def by_type(handler: Handler, write: Write) -> Handler:
     """Call each error UNKNOWN, whatever code was set before."""
     watched: Handler = with_(status=_by_type)(handler, write)
@@ -334,18 +303,185 @@ def by_type(handler: Handler, write: Write) -> Handler:
 
 
 def _by_type(code: grpc.StatusCode | None, ending: str) -> str:
-    if ending == "UNKNOWN" and code is grpc.StatusCode.NOT_FOUND:
+    if ending == "UNKNOWN" and code is grpc.StatusCode.ALREADY_EXISTS:
         return ending
     return code.name if code else ending
 
 
-@pytest.mark.parametrize("answer", [logged, by_endings, Logged, with_()])
+def inside(inner: Callable[[Handler, Any, Any], Awaitable[Any]]) -> Callable[..., Any]:
+    """Return an answer that is right but for how it runs the handler."""
+
+    def answer(handler: Handler, write: Write) -> Handler:
+        return logged(lambda request, context: inner(handler, request, context), write)
+
+    return answer
+
+
+def by_callback(handler: Handler, write: Write) -> Handler:
+    """Solve it with a task, and write its line when it is done."""
+
+    async def watched(request: Any, context: Any) -> Any:
+        start = time.perf_counter()
+
+        def line(task: asyncio.Future[Any]) -> None:
+            ending = "CANCELLED" if task.cancelled() else "UNKNOWN" if task.exception() else "OK"
+            status = context.code().name if context.code() else ending
+            write({"request_id": id_of(context), "status": status, "ms": milliseconds(start)})
+
+        task = asyncio.ensure_future(handler(request, context))
+        task.add_done_callback(line)
+        return await asyncio.wait_for(task, None)
+
+    return watched
+
+
+def by_context(handler: Handler, write: Write) -> Handler:
+    """Solve it with variables that each task has for itself."""
+    started: ContextVar[float] = ContextVar("started")
+    ended: ContextVar[str] = ContextVar("ended")
+
+    async def watched(request: Any, context: Any) -> Any:
+        started.set(time.perf_counter())
+        ended.set("UNKNOWN")
+        try:
+            answer = await handler(request, context)
+            ended.set("OK")
+        except asyncio.CancelledError:
+            ended.set("CANCELLED")
+            raise
+        finally:
+            status = context.code().name if context.code() else ended.get()
+            taken = milliseconds(started.get())
+            write({"request_id": id_of(context), "status": status, "ms": taken})
+        return answer
+
+    return watched
+
+
+def in_thread(handler: Handler, write: Write) -> Handler:
+    """Solve it, and write in a thread, a moment later."""
+
+    def later(line: dict[str, Any]) -> None:
+        asyncio.get_running_loop().run_in_executor(None, write, line)
+
+    return logged(handler, later)
+
+
+class Partly:
+    """Solve it with a plain function that returns what is awaited, for each call an object."""
+
+    def __init__(self, handler: Handler, write: Write) -> None:
+        self.serve = functools.partial(logged, handler)
+        self.write = write
+
+    def __call__(self, request: Any, context: Any) -> Awaitable[Any]:
+        """Serve a call."""
+        return self.serve(self.write)(request, context)
+
+
+OK = grpc.StatusCode.OK
+
+
+@inside
+async def shielded(handler: Any, request: Any, context: Any) -> Any:
+    """Keep from the handler that its caller left."""
+    return await asyncio.shield(asyncio.ensure_future(handler(request, context)))
+
+
+@inside
+async def waited_for(handler: Any, request: Any, context: Any) -> Any:
+    """Wait for a task, which is not to await it."""
+    task = asyncio.ensure_future(handler(request, context))
+    await asyncio.wait({task})
+    return task.result()
+
+
+@inside
+async def tries_again(handler: Any, request: Any, context: Any) -> Any:
+    """Run a handler again that failed."""
+    try:
+        return await handler(request, context)
+    except Exception:
+        if context.code():
+            raise
+        return await handler(request, context)
+
+
+def lingers(handler: Handler, write: Write) -> Handler:
+    """Go on when all is over."""
+    inner = logged(handler, write)
+
+    async def watched(request: Any, context: Any) -> Any:
+        try:
+            return await inner(request, context)
+        finally:
+            await asyncio.sleep(30)
+
+    return watched
+
+
+def timed_when_well(handler: Handler, write: Write) -> Handler:
+    """Take the time of the calls that end well."""
+
+    async def watched(request: Any, context: Any) -> Any:
+        start, ending, taken = time.perf_counter(), "UNKNOWN", 0.0
+        try:
+            answer = await handler(request, context)
+            ending, taken = "OK", milliseconds(start)
+        except asyncio.CancelledError:
+            ending = "CANCELLED"
+            raise
+        finally:
+            status = context.code().name if context.code() else ending
+            write({"request_id": id_of(context), "status": status, "ms": taken})
+        return answer
+
+    return watched
+
+
+def code_of_the_error(handler: Handler, write: Write) -> Handler:
+    """Take the code of the error that passes."""
+    endings: dict[Any, Any] = {}
+
+    async def kept(request: Any, context: Any) -> Any:
+        try:
+            return await handler(request, context)
+        except grpc.aio.AioRpcError as error:
+            endings["last"] = error.code().name
+            raise
+
+    def renamed(line: dict[str, Any]) -> None:
+        unknown = line["status"] == "UNKNOWN"
+        write(line | ({"status": endings.pop("last", "UNKNOWN")} if unknown else {}))
+
+    return logged(kept, renamed)
+
+
+def aborted_by_type(handler: Handler, write: Write) -> Handler:
+    """Take the name of the error for that of the code."""
+
+    def renamed(line: dict[str, Any]) -> None:
+        aborted = line["status"] == "PERMISSION_DENIED"
+        write(line | ({"status": "ABORTED"} if aborted else {}))
+
+    return logged(handler, renamed)
+
+
+def any_id(context: Any) -> Any:
+    """Take the first id of some request."""
+    pairs = context.invocation_metadata()
+    return next((value for key, value in pairs if "request-id" in key), "-")
+
+
+@pytest.mark.parametrize(
+    "answer", [logged, by_endings, Logged, with_(), by_callback, by_context, in_thread, Partly]
+)
 def test_access_log_solved(answer: Callable[..., Any]) -> None:
     """One line for each call solves the exercise, however it is written."""
     assert str(run_check(EXERCISE, answer)) == (
         "solved\n"
         "  each call has one line, whatever ended it, and no secret is in any\n"
-        "  counts: calls 14"
+        "  counts: calls 18"
     )
 
 
@@ -364,14 +500,17 @@ def test_access_log_stub() -> None:
         (when_all_is_well, "was aborted, and has 0 lines", "`finally` runs"),
         (aborts, "raised another error than the handler", "A bare `raise`"),
         (written_early, "says UNKNOWN, not OK", "Which calls end well"),
-        (in_turns, "each handler waited for the one before", "a task of its own"),
-        (by_type, "says UNKNOWN, not NOT_FOUND", "comes first"),
+        (by_type, "says UNKNOWN, not ALREADY_EXISTS", "comes first"),
         (not_when_cancelled, "was cancelled, and has 0 lines", "no `Exception`"),
         (with_(twice=True), "was aborted, and has 2 lines", "Write in one place"),
-        (with_(again=False), "was aborted, and your handler returned", "A bare `raise`"),
-        (not_when_it_raises, "raised an error, and your handler returned", "A bare `raise`"),
+        (with_(again=False), "was aborted, and your function returned", "A bare `raise`"),
+        (not_when_it_raises, "raised an error, and your function returned", "A bare `raise`"),
         (wrong_value, "and its caller got another answer", "Return what"),
-        (with_(status=lambda _, ending: ending), "says UNKNOWN, not ABORTED", "`context.code()`"),
+        (
+            with_(status=lambda _, ending: ending),
+            "says UNKNOWN, not PERMISSION_DENIED",
+            "`context.code()`",
+        ),
         (
             with_(status=lambda code, end: end if end == "OK" or not code else code.name),
             "says OK, not NOT_FOUND",
@@ -404,9 +543,23 @@ def test_access_log_stub() -> None:
         ),
         (with_(ms=lambda s: milliseconds(s) / 1000), "`ms` is less than", "counts seconds"),
         (with_(ms=lambda s: f"{milliseconds(s):.1f}"), "`ms` is no number", "two clock readings"),
-        (one_start, "`ms` is more than its caller waited", "for each call anew"),
-        (one_for_all, "has the id of another call", "local variable"),
-        (not_awaited, "its line says OK, not ABORTED", "`context.code()`"),
+        (one_start, "`ms` is more than the call took", "for each call anew"),
+        (not_awaited, "was answered, and `ms` is less", "again however it ends"),
+        (
+            with_(cancelled=(asyncio.CancelledError, TimeoutError)),
+            "raised TimeoutError, and its line says CANCELLED",
+            "still there",
+        ),
+        (code_of_the_error, "error of a call to the next service, and its line says", "of another"),
+        (aborted_by_type, "says ABORTED, not PERMISSION_DENIED", "with which code"),
+        (with_(status=lambda code, end: str(code or end)), "StatusCode.PERMISSION", "spelling"),
+        (with_(status=lambda code, _: (code or OK).value[1]), "says ok, not OK", "spelling"),
+        (with_(request_id=any_id), "was answered, and its line has the id", "x-request-id"),
+        (shielded, "was cancelled, and the handler is still at work", "asyncio.shield"),
+        (waited_for, "was cancelled, and the handler is still at work", "Await it itself"),
+        (lingers, "the handler has ended, and your function goes on", "else does it wait"),
+        (tries_again, "raised an error, and the handler was run 2 times", "for the caller to say"),
+        (timed_when_well, "was aborted, and `ms` is less than", "however it ends"),
         (made_up, "the handler was not run", "await handler"),
         (as_text, "got no dict", "three keys"),
         (lambda _h, _w: None, "returned None", "return"),
