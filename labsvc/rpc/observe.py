@@ -3,6 +3,8 @@
 They stand outermost, so that they see the status that leaves the server, whatever the interceptors
 behind them make of it. `Lab.serve_grpc` puts one on every server. While a timeline is recorded they
 note each call on it, as what the server named `Tally.name` does.
+
+`watch` is what they do around one call, for interceptors elsewhere that want to hear of its status.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from labsvc.rpc import _server
 from labsvc.rpc._server import Layer
@@ -46,6 +48,16 @@ class CallStats:
     calls: int
     methods: dict[str, int]
     codes: dict[str, int]
+
+
+class Watcher(Protocol):
+    """Who hears of calls, as `Tally` does."""
+
+    def begin(self, method: str) -> None:
+        """Hear of a call that arrived."""
+
+    def end(self, method: str, code: str, error: BaseException | None = None) -> None:
+        """Hear of its status, once; `error` is one that nobody expected."""
 
 
 class Tally:
@@ -87,6 +99,14 @@ def aio_server(tally: Tally, hidden: Collection[str] = ()) -> grpc.aio.ServerInt
     return _server.aio_server(_Watched(tally, hidden))
 
 
+def watch(call: Call, watcher: Watcher, method: str) -> WatchedContext:
+    """Put an eye on the call's context, and return what is to stand around its handler.
+
+    The watcher hears of the call now, and of the status that leaves the handler when that is known.
+    """
+    return (_AioContext if call.asynchronous else _SyncContext)(call, watcher, method)
+
+
 class _Watched(Layer):
     def __init__(self, tally: Tally, hidden: Collection[str]) -> None:
         super().__init__()
@@ -103,13 +123,13 @@ class _Watched(Layer):
         if method.startswith(self._hidden):
             return None
         streams = handler.response_streaming
-        return partial(_watch, self._tally, _short(method), streams)
+        return partial(_watch_and_note, self._tally, _short(method), streams)
 
 
-def _watch(tally: Tally, method: str, streams: bool, call: Call) -> _Context:  # noqa: FBT001
-    context = (_AioContext if call.asynchronous else _SyncContext)(call, tally, method)
+def _watch_and_note(tally: Tally, method: str, streams: bool, call: Call) -> WatchedContext:  # noqa: FBT001
+    context = watch(call, tally, method)
     if (tape := record.current()) is not None:
-        context.note(tape, call, streams=streams)
+        context.note(tape, tally.name, call, streams=streams)
     return context
 
 
@@ -119,26 +139,26 @@ def _short(method: str) -> str:
     return f"{service.rpartition('.')[2]}/{name}"
 
 
-class _Context:
+class WatchedContext:
     """The handler's context, with an eye on the status that the handler decides."""
 
-    __slots__ = ("_aborted", "_code", "_context", "_counted", "_incoming", "_method", "_tally")
+    __slots__ = ("_aborted", "_code", "_context", "_counted", "_incoming", "_method", "_watcher")
 
-    def __init__(self, call: Call, tally: Tally, method: str) -> None:
+    def __init__(self, call: Call, watcher: Watcher, method: str) -> None:
         self._context = call.context
         call.context = self
-        self._tally = tally
+        self._watcher = watcher
         self._method = method
         self._code: Any = None
         self._aborted = False
         self._counted = False
         self._incoming: Incoming | None = None
-        tally.begin(method)
+        watcher.begin(method)
 
-    def note(self, tape: Tape, call: Call, *, streams: bool) -> None:
-        """Note on the tape what becomes of the call."""
+    def note(self, tape: Tape, name: str, call: Call, *, streams: bool) -> None:
+        """Note on the tape what becomes of the call at the server of this name."""
         pairs = self._context.invocation_metadata() or ()
-        incoming = self._incoming = Incoming(tape, self._tally.name, self._method, pairs)
+        incoming = self._incoming = Incoming(tape, name, self._method, pairs)
         if call.asynchronous or not streams:  # threads take turns at a plain stream of answers
             incoming.act()
         call.on_answer = partial(incoming.message, "sent")
@@ -148,6 +168,7 @@ class _Context:
         return getattr(self._context, name)
 
     def set_code(self, code: Any) -> None:
+        """Set it as gRPC's own does."""
         self._code = code
         self._context.set_code(code)
 
@@ -181,7 +202,7 @@ class _Context:
             return
         self._counted = True
         code = default if self._code is None else getattr(self._code, "name", str(self._code))
-        self._tally.end(self._method, code, error)
+        self._watcher.end(self._method, code, error)
         if self._incoming is not None:
             self._incoming.left(code, cancelled=cancelled)
 
@@ -189,7 +210,7 @@ class _Context:
         return True
 
 
-class _AioContext(_Context):
+class _AioContext(WatchedContext):
     """For grpc.aio, where `abort` sends the status before it returns: count first."""
 
     __slots__ = ()
@@ -205,7 +226,7 @@ class _AioContext(_Context):
         await self._context.abort_with_status(status)
 
 
-class _SyncContext(_Context):
+class _SyncContext(WatchedContext):
     """For handlers in a thread pool. They run on when their caller has left."""
 
     __slots__ = ()

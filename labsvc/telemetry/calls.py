@@ -17,10 +17,11 @@ from opentelemetry.trace import format_trace_id, get_current_span
 
 from labsvc.rpc import context as call_context
 from labsvc.rpc._server import Layer
-from labsvc.rpc.observe import UNKNOWN_METHOD, _AioContext, _SyncContext
+from labsvc.rpc.observe import UNKNOWN_METHOD, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from labsvc.rpc._guard import Call, Guard
 
@@ -85,21 +86,20 @@ class Watching(Layer):
     def find(self, method: str, handler: Any) -> Any:
         """Return the handler, watched; a method that does not exist is a call that has ended."""
         if handler is None:
-            _Tally(self._ended, UNKNOWN_METHOD, ()).end(UNKNOWN_METHOD, "UNIMPLEMENTED")
+            _OneCall(self._ended, UNKNOWN_METHOD, ()).end(UNKNOWN_METHOD, "UNIMPLEMENTED")
         return super().find(method, handler)
 
     def guard(self, method: str, handler: Any) -> Guard | None:
         """Watch every method."""
         return partial(self._watch, method.strip("/"))
 
-    def _watch(self, method: str, call: Call) -> Any:
-        watched: Any = _AioContext if call.asynchronous else _SyncContext
-        tally = _Tally(self._ended, method, call.context.invocation_metadata() or ())
-        return watched(call, tally, method)
+    def _watch(self, method: str, call: Call) -> AbstractContextManager[object]:
+        metadata = call.context.invocation_metadata() or ()
+        return watch(call, _OneCall(self._ended, method, metadata), method)
 
 
-class _Tally:
-    """Stands where `observe` has the tally of a server, for one call."""
+class _OneCall:
+    """The `Watcher` of one call: knows what it was when it came, and hands it on when it ends."""
 
     __slots__ = ("_ended", "_ids", "_metadata", "_method", "_start")
 

@@ -18,13 +18,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import format_trace_id
 
 from labsvc import until
-from labsvc.lab import Lab
 from labsvc.rpc import context as call_context
 from labsvc.rpc.context import CallContext
 from labsvc.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from labsvc.lab import Lab
 
 SECRET = "5ca1ab1e" * 4  # it stands in names of tests, which have to be the same in each process
 LOGGER = logging.getLogger("labsvc.test.calls")
@@ -93,19 +94,6 @@ def lines() -> Iterator[Lines]:
     logger.removeHandler(handler)
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """Run a lab for all tests of this module."""
-    with Lab() as running:
-        yield running
-
-
-@pytest.fixture(params=[Threads, Aio])
-def kind(request: pytest.FixtureRequest) -> Any:
-    """Return one of the two kinds of servicer."""
-    return request.param
-
-
 def call(lab: Lab, kind: Any, service: str = "", *, before: Any = (), **more: Any) -> None:
     """Make one call to a server that logs it."""
     log = logs.CallLog(LOGGER, more.get("keys", ()))
@@ -124,10 +112,10 @@ def call(lab: Lab, kind: Any, service: str = "", *, before: Any = (), **more: An
             assert service
 
 
-def test_the_line_of_a_call(lab: Lab, kind: Any, lines: Lines) -> None:
+def test_the_line_of_a_call(shared_lab: Lab, kind: Any, lines: Lines) -> None:
     """It has the ids that came with the call, the method, the status and the time."""
     mine = CallContext.new("u-7")
-    call(lab, kind, metadata=mine.metadata())
+    call(shared_lab, kind, metadata=mine.metadata())
     until(lambda: lines.all)
     (line,) = lines.all
     assert 45 < line.pop("ms") < 5000
@@ -144,24 +132,24 @@ def test_the_line_of_a_call(lab: Lab, kind: Any, lines: Lines) -> None:
     }
 
 
-def test_the_span_has_the_last_word(lab: Lab, kind: Any, lines: Lines) -> None:
+def test_the_span_has_the_last_word(shared_lab: Lab, kind: Any, lines: Lines) -> None:
     """With OpenTelemetry's interceptor before, the line has the trace id of its span."""
     provider, exported = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exported))
-    call(lab, kind, before=[kind.traced(provider)])
+    call(shared_lab, kind, before=[kind.traced(provider)])
     until(lambda: lines.all and exported.get_finished_spans())
     (span,) = exported.get_finished_spans()
     assert span.context is not None
     assert lines.all[0]["trace_id"] == format_trace_id(span.context.trace_id)
 
 
-def test_lines_of_a_handler_have_the_ids(lab: Lab, kind: Any, lines: Lines) -> None:
+def test_lines_of_a_handler_have_the_ids(shared_lab: Lab, kind: Any, lines: Lines) -> None:
     """With `WithIds`, what a handler logs has the ids of its call, with or without a span."""
     lines.addFilter(logs.WithIds())
     mine, provider = CallContext.new("u-7"), TracerProvider(shutdown_on_exit=False)
     for before in ([], [kind.traced(provider)]):
         lines.texts.clear()
-        call(lab, kind, "NOT_FOUND", before=before, metadata=mine.metadata())
+        call(shared_lab, kind, "NOT_FOUND", before=before, metadata=mine.metadata())
         until(lambda: len(lines.all) == 2)
         own, its_call = lines.all
         assert (own["event"], its_call["event"]) == ("aborting", "call")
@@ -182,16 +170,18 @@ def test_ids_of_a_record_stay() -> None:
 @pytest.mark.parametrize(
     ("code", "level"), [("INTERNAL", "WARNING"), ("UNAVAILABLE", "WARNING"), ("NOT_FOUND", "INFO")]
 )
-def test_failures_are_lines_too(lab: Lab, kind: Any, lines: Lines, code: str, level: str) -> None:
+def test_failures_are_lines_too(
+    shared_lab: Lab, kind: Any, lines: Lines, code: str, level: str
+) -> None:
     """A call that was aborted has its line, without the text that was meant for the caller."""
-    call(lab, kind, code)
+    call(shared_lab, kind, code)
     until(lambda: len(lines.all) == 2)
     line = lines.all[1]
     assert (line["status"], line["level"]) == (code, level)
     assert SECRET not in lines.texts[1]
 
 
-def test_metadata_by_an_allow_list(lab: Lab, kind: Any, lines: Lines) -> None:
+def test_metadata_by_an_allow_list(shared_lab: Lab, kind: Any, lines: Lines) -> None:
     """A line shows the keys that are listed and no others, and never bytes."""
     sent = [
         ("x-region", "eu"),
@@ -199,7 +189,7 @@ def test_metadata_by_an_allow_list(lab: Lab, kind: Any, lines: Lines) -> None:
         ("x-session", SECRET),
         ("x-blob-bin", SECRET.encode()),
     ]
-    call(lab, kind, metadata=sent, keys=["x-region", "x-blob-bin"])
+    call(shared_lab, kind, metadata=sent, keys=["x-region", "x-blob-bin"])
     until(lambda: lines.all)
     assert lines.all[0]["metadata"] == {"x-region": "eu"}
     assert SECRET not in lines.texts[0]

@@ -18,7 +18,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from labsvc import until
-from labsvc.lab import Lab
 from labsvc.rpc import context as call_context
 from labsvc.rpc import recovery
 from labsvc.rpc.context import CallContext
@@ -26,6 +25,8 @@ from labsvc.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from labsvc.lab import Lab
 
 CODE = grpc.StatusCode
 ENDINGS = {"": "OK", "abort": "NOT_FOUND", "set": "ABORTED", "raise": "UNKNOWN"}
@@ -139,49 +140,36 @@ class Bench:
         return self.value("grpc_server_handling_seconds_sum", method, code)
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """Run a lab for all tests of this module."""
-    with Lab() as running:
-        yield running
-
-
-@pytest.fixture(params=[Threads, Aio])
-def kind(request: pytest.FixtureRequest) -> Any:
-    """Return one of the two kinds of servicer."""
-    return request.param
-
-
 HEALTH = "grpc.health.v1.Health"
 
 
 @pytest.mark.parametrize("method", ["Check", "Watch"])
-def test_each_call_counts_once_by_its_status(lab: Lab, kind: Any, method: str) -> None:
+def test_each_call_counts_once_by_its_status(shared_lab: Lab, kind: Any, method: str) -> None:
     """Whatever ends a call, it counts under the code that its caller reads."""
-    bench = Bench(lab, kind)
+    bench = Bench(shared_lab, kind)
     for service, code in ENDINGS.items():
         assert bench.call(service, method) == code
     full = f"{HEALTH}/{method}"
     until(lambda: all(bench.count(full, code) == 1 for code in ENDINGS.values()))
 
 
-def test_what_is_behind_decides_the_status(lab: Lab, kind: Any) -> None:
+def test_what_is_behind_decides_the_status(shared_lab: Lab, kind: Any) -> None:
     """The code is that which leaves the interceptors behind this one."""
-    bench = Bench(lab, kind, kind.recovery())
+    bench = Bench(shared_lab, kind, kind.recovery())
     assert bench.call("raise") == "INTERNAL"
     until(lambda: bench.count(f"{HEALTH}/Check", "INTERNAL") == 1)
 
 
-def test_a_client_that_left_is_cancelled(lab: Lab, kind: Any) -> None:
+def test_a_client_that_left_is_cancelled(shared_lab: Lab, kind: Any) -> None:
     """A caller that gave up reads DEADLINE_EXCEEDED; the server counts CANCELLED."""
-    bench = Bench(lab, kind)
+    bench = Bench(shared_lab, kind)
     assert bench.call("slow", timeout=0.1) == "DEADLINE_EXCEEDED"
     until(lambda: bench.count(f"{HEALTH}/Check", "CANCELLED") == 1)
 
 
-def test_made_up_methods_have_one_name(lab: Lab, kind: Any) -> None:
+def test_made_up_methods_have_one_name(shared_lab: Lab, kind: Any) -> None:
     """A caller cannot make series without an end."""
-    bench = Bench(lab, kind)
+    bench = Bench(shared_lab, kind)
     for name in ("a", "b", "c"):
         call: Any = bench.channel.unary_unary(f"/{name}/x")
         with pytest.raises(grpc.RpcError):
@@ -189,9 +177,9 @@ def test_made_up_methods_have_one_name(lab: Lab, kind: Any) -> None:
     assert bench.count("(unknown method)", "UNIMPLEMENTED") == 3
 
 
-def test_the_time_is_in_seconds(lab: Lab, kind: Any) -> None:
+def test_the_time_is_in_seconds(shared_lab: Lab, kind: Any) -> None:
     """A duration lasts from the arrival to the status, a stream's to its end."""
-    bench = Bench(lab, kind)
+    bench = Bench(shared_lab, kind)
     for method in ("Check", "Watch"):
         full = f"{HEALTH}/{method}"
         bench.call("slow", method)
@@ -199,19 +187,19 @@ def test_the_time_is_in_seconds(lab: Lab, kind: Any) -> None:
         assert 0.28 < bench.seconds(full, "OK") < 5
 
 
-def test_the_wait_for_a_thread_is_part_of_it(lab: Lab) -> None:
+def test_the_wait_for_a_thread_is_part_of_it(shared_lab: Lab) -> None:
     """Two calls that share one thread last once and twice as long."""
-    bench = Bench(lab, Threads, workers=1)
+    bench = Bench(shared_lab, Threads, workers=1)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(bench.call, ["slow", "slow"]))
     until(lambda: bench.count(f"{HEALTH}/Check", "OK") == 2)
     assert bench.seconds(f"{HEALTH}/Check", "OK") > 0.85
 
 
-def test_exemplar_of_the_span(lab: Lab, kind: Any) -> None:
+def test_exemplar_of_the_span(shared_lab: Lab, kind: Any) -> None:
     """A duration carries the trace id of OpenTelemetry's span, where that is sampled."""
     provider = TracerProvider(shutdown_on_exit=False)
-    bench = Bench(lab, kind, before=[kind.traced(provider)])
+    bench = Bench(shared_lab, kind, before=[kind.traced(provider)])
     trace = "0af7651916cd43dd8448eb211c80319c"
     bench.call("", metadata=[("traceparent", f"00-{trace}-b7ad6b7169203331-01")])
     until(lambda: bench.count(f"{HEALTH}/Check", "OK") == 1)
@@ -220,27 +208,27 @@ def test_exemplar_of_the_span(lab: Lab, kind: Any) -> None:
     assert trace not in text.replace(f'# {{trace_id="{trace}"}}', "")
 
 
-def test_exemplar_of_the_context(lab: Lab, kind: Any) -> None:
+def test_exemplar_of_the_context(shared_lab: Lab, kind: Any) -> None:
     """Without OpenTelemetry's span it is the trace of `labsvc.rpc.context`."""
-    bench = Bench(lab, kind, kind.context())
+    bench = Bench(shared_lab, kind, kind.context())
     mine = CallContext.new()
     bench.call("", metadata=mine.metadata())
     until(lambda: bench.count(f"{HEALTH}/Check", "OK") == 1)
     assert f'# {{trace_id="{mine.trace_id}"}}' in bench.openmetrics()
 
 
-def test_no_exemplar_of_a_trace_that_is_not_kept(lab: Lab, kind: Any) -> None:
+def test_no_exemplar_of_a_trace_that_is_not_kept(shared_lab: Lab, kind: Any) -> None:
     """Nobody could look it up."""
     provider = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
-    bench = Bench(lab, kind, before=[kind.traced(provider)])
+    bench = Bench(shared_lab, kind, before=[kind.traced(provider)])
     bench.call("")
     until(lambda: bench.count(f"{HEALTH}/Check", "OK") == 1)
     assert "trace_id" not in bench.openmetrics()
 
 
-def test_threads_lose_no_call(lab: Lab, kind: Any) -> None:
+def test_threads_lose_no_call(shared_lab: Lab, kind: Any) -> None:
     """Calls at the same time all count."""
-    bench = Bench(lab, kind)
+    bench = Bench(shared_lab, kind)
     start = threading.Barrier(8)
 
     def many(_: int) -> None:
