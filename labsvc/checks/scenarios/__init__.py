@@ -35,7 +35,9 @@ voucher_rivals, voucher_desk       53: two processes at once; its stage, a vouch
 film_upload, film_errors           54: uploads that have to succeed, and those that cannot
 film_memory                        54: how much of a film is in memory at one moment
 film_stage, film_server            54, their stage: a server that takes chunks and fails
-relayed_trace                      60
+relayed_trace, relayed_rows        60: a relay of an outbox, and each row that it sent
+relay_stage                        60, its stage: rows of orders with and without a trace
+traceparent                        24 and 60: the ids in a header
 access_log, logged_users           61, and its stage: a handler that ends when it is told to
 call_endings, log_line             61: how a call can end, and what is wrong with its line
 each_once                          62

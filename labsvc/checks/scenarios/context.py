@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import grpc
 
 from labsvc.checks.asking import stub
 from labsvc.checks.engine import exercise
+from labsvc.checks.scenarios.traceparent import TRACEPARENT
 from labsvc.checks.verdict import Verdict, broken, first_broken, solved
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Pairs = list[tuple[str, str | bytes]]
 
-TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 VALID = f"00-{32 * 'a'}-{16 * 'b'}-01"
 MALFORMED = ("garbage", "", "00-short-00f067aa0ba902b7-01", f"x{VALID}", f"{VALID}x", VALID.upper())
 
