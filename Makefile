@@ -24,7 +24,7 @@ endif
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-lab: venv ## open JupyterLab on notebook 00 (ARGS= goes on to JupyterLab)
+lab: venv ## open your own copy in JupyterLab (ARGS=--tracked the repository's; others go on to it)
 	@exec $(PY) -m labsvc lab $(ARGS)
 
 test: dev ## run every check, as CI does, and say how long each part took

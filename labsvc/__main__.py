@@ -96,7 +96,6 @@ def lab(options: Namespace, extra: Sequence[str]) -> int:
     """Run JupyterLab."""
     from labsvc.jupyter import lab
 
-    print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)
     lab(extra, options.into, tracked=options.tracked)
     return 0
 

@@ -117,7 +117,8 @@ def lab(extra: Sequence[str] = (), into: Path | None = None, *, tracked: bool = 
     else:
         folder, said = own_copy(into)
         first = Path(place(FIRST))
-        print(*said, sep="\n", flush=True)  # noqa: T201  # the terminal's first lines
+        print(*said, sep="\n")  # noqa: T201  # the terminal's first lines
+    print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)  # noqa: T201
     os.environ.update(environment(os.environ))
     # Imported now, for Jupyter reads its folders from the environment.
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]

@@ -131,7 +131,7 @@ class WorkingCopy:
         )
         welcome: Cell = {"cell_type": "markdown", "id": WELCOME, "metadata": {}, "source": words}
         others = [cell for cell in notebook["cells"] if cell.get("id") != WELCOME]
-        return {**notebook, "cells": [*others[:1], welcome, *others[1:]]}
+        return {**notebook, "cells": [welcome, *others]}
 
     def welcome(self) -> None:
         """Say in the first notebook where the copy lies now, if it lay elsewhere."""

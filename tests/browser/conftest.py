@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
 
-from tests.browser.driver import ROOT, Notebook, browser, chromium, jupyterlab
+from tests.browser.driver import Notebook, Server, browser, checkout, chromium, jupyterlab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,46 +39,48 @@ await asyncio.Event().wait()""",
 
 @pytest.fixture(scope="session")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the notebooks, and put one beside them whose cells hang; the checkout stays as it is."""
-    folder = tmp_path_factory.mktemp("course")
-    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    hung = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in HUNG])
-    hung.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
-    nbformat.write(hung, folder / "notebooks" / "hung.ipynb")
-    return folder
+    """Make a checkout of the course that a test may change."""
+    return checkout(tmp_path_factory.mktemp("course") / "checkout")
 
 
 @pytest.fixture(scope="session")
-def lab_url(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a learner's data folder; the copy of the course will lie in it."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def lab(course: Path, data: Path) -> Iterator[Server]:
     """Run JupyterLab as `make lab` does."""
     if chromium() is None:
         pytest.skip("no Chromium or Chrome on PATH; `apt-get install chromium` brings one")
-    with jupyterlab(course, tmp_path_factory.mktemp("data")) as url:
-        yield url
+    with jupyterlab(course, data) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def chrome(lab_url: str) -> Iterator[Browser]:
+def chrome(lab: Server) -> Iterator[Browser]:
     """Run Chromium."""
     with browser() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def notebook(chrome: Browser, lab_url: str) -> Notebook:
-    """Open notebook 00 and run all of it."""
+def notebook(chrome: Browser, lab: Server) -> Notebook:
+    """Open what `make lab` opens, notebook 00, and run all of it."""
     opened = Notebook(chrome.new_page(viewport={"width": 1300, "height": 1000}))
-    opened.open(lab_url)
+    opened.open(lab.start)
     opened.run_all()
     return opened
 
 
 @pytest.fixture(scope="session")
-def hung(chrome: Browser, lab_url: str) -> Notebook:
-    """Open the notebook whose cells hang, and run the first, which starts the services."""
+def hung(chrome: Browser, lab: Server, data: Path) -> Notebook:
+    """Put a notebook whose cells hang into the copy, and run the first, which starts services."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in HUNG])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(book, data / "course" / "hung.ipynb")
     opened = Notebook(chrome.new_page(viewport={"width": 1300, "height": 1000}))
-    opened.open(
-        lab_url.replace("/lab/tree/", "/lab/workspaces/hung/tree/").replace("00_start_here", "hung")
-    )
+    opened.open(lab.at("hung.ipynb", view="lab/workspaces/hung/tree"))
     opened.run(0)
     return opened

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import sync_playwright
 
@@ -60,24 +61,41 @@ def browser() -> Iterator[Browser]:
             running.close()
 
 
-@contextmanager
-def jupyterlab(course: Path, data: Path) -> Iterator[str]:
-    """Run `labsvc lab` in the folder `course` with `data` for all it keeps; yield its address.
+def checkout(folder: Path) -> Path:
+    """Make a checkout of the course with notebooks of its own to change; the rest is linked."""
+    folder.mkdir()
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    for name in ("labsvc", "data", "protos"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
 
-    The address opens the first notebook and carries the token.
-    """
-    named = {key: value for key, value in os.environ.items() if "JUPYTER" not in key}
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    env = {
-        **named,
-        "LABSVC_DATA_DIR": str(data),
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
-    env.pop("PYTEST_CURRENT_TEST", None)  # ipykernel captures less under it
+
+@dataclass(frozen=True)
+class Server:
+    """A running JupyterLab: its address, and the token that opens it."""
+
+    url: str
+    token: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def start(self) -> str:
+        """The address that `labsvc lab` opens in a browser."""
+        return f"{self.url}?token={self.token}"
+
+    def at(self, path: str, view: str = "lab/tree") -> str:
+        """Return the address of a notebook by its path in the served folder."""
+        return f"{self.url}{view}/{quote(path)}?token={self.token}"
+
+
+@contextmanager
+def jupyterlab(course: Path, data: Path, *arguments: str) -> Iterator[Server]:
+    """Run `labsvc lab` in the checkout `course` with `data` for all it keeps."""
+    env = environment(course, data)
     data.mkdir(parents=True, exist_ok=True)
     with (data / "jupyterlab.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "labsvc", "lab", "--no-browser"],
+            [sys.executable, "-m", "labsvc", "lab", "--no-browser", *arguments],
             cwd=course,
             env=env,
             stdout=log,
@@ -85,7 +103,7 @@ def jupyterlab(course: Path, data: Path) -> Iterator[str]:
             start_new_session=True,
         )
         try:
-            yield address(server, data)
+            yield listening(server, data)
         finally:
             server.send_signal(signal.SIGTERM)
             try:
@@ -95,8 +113,33 @@ def jupyterlab(course: Path, data: Path) -> Iterator[str]:
                 server.wait()
 
 
-def address(server: subprocess.Popen[bytes], data: Path) -> str:
-    """Wait until `server` listens; return the first notebook's address with the token."""
+def command(course: Path, data: Path, *arguments: str) -> str:
+    """Run a command of labsvc in a terminal at the checkout; return what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "labsvc", *arguments],
+        cwd=course,
+        env=environment(course, data),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def environment(course: Path, data: Path) -> dict[str, str]:
+    """Return the environment of a learner who has the package of this checkout."""
+    named = {key: value for key, value in os.environ.items() if "JUPYTER" not in key}
+    paths = [str(course), os.environ.get("PYTHONPATH", "")]
+    env = {
+        **named,
+        "LABSVC_DATA_DIR": str(data),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    env.pop("PYTEST_CURRENT_TEST", None)  # ipykernel captures less under it
+    return env
+
+
+def listening(server: subprocess.Popen[bytes], data: Path) -> Server:
+    """Wait until `server` listens."""
     note = data / "jupyter" / "data" / "runtime" / f"jpserver-{server.pid}.json"
     deadline = time.monotonic() + 60
     while not note.exists():
@@ -105,7 +148,7 @@ def address(server: subprocess.Popen[bytes], data: Path) -> str:
             raise RuntimeError(msg)
         time.sleep(0.05)
     told = json.loads(note.read_text())
-    return f"{told['url']}lab/tree/notebooks/00_start_here.ipynb?token={told['token']}"
+    return Server(told["url"], told["token"], server)
 
 
 class Notebook:

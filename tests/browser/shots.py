@@ -9,13 +9,12 @@ are the stored ones; no cell is run.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.browser.driver import ROOT, Notebook, browser, jupyterlab
+from tests.browser.driver import ROOT, Notebook, browser, checkout, jupyterlab
 
 if TYPE_CHECKING:
     from playwright.sync_api import ViewportSize
@@ -33,14 +32,13 @@ def photograph(folder: Path, numbers: list[str]) -> None:
     for theme in THEMES:
         with tempfile.TemporaryDirectory() as scratch:
             course, data = Path(scratch, "course"), Path(scratch, "data")
-            shutil.copytree(ROOT / "notebooks", course / "notebooks")
+            checkout(course)
             use_theme(data, theme)
-            with jupyterlab(course, data) as url, browser() as running:
+            with jupyterlab(course, data, "--tracked") as lab, browser() as running:
                 for path in chosen:
                     notebook = Notebook(running.new_page(viewport=SIZE))
-                    # /doc/ shows one document, without side bars and menus.
-                    address = url.replace("/lab/tree/", "/doc/tree/")
-                    notebook.open(address.replace("00_start_here.ipynb", path.name))
+                    # doc shows one document, without side bars and menus.
+                    notebook.open(lab.at(f"notebooks/{path.name}", view="doc/tree"))
                     shoot(notebook, folder / f"{path.name[:2]}-{theme}")
                     notebook.page.close()
 

@@ -44,19 +44,19 @@ def test_nothing_pops_up(notebook: Notebook) -> None:
     assert notebook.popups() == 0
 
 
-def test_exercise_turns_solved(notebook: Notebook, course: Path) -> None:
+def test_exercise_turns_solved(notebook: Notebook, course: Path, data: Path) -> None:
     """An exercise that is typed in goes from not attempted to solved, and progress shows it."""
-    learner, solved = (
-        nbformat.read(course / "notebooks" / folder / "00_start_here.ipynb", 4).cells
-        for folder in ("", "solutions")
-    )
+    name = "00_start_here.ipynb"
+    learner = nbformat.read(data / "course" / "0 start" / name, 4).cells
+    solved = nbformat.read(course / "notebooks" / "solutions" / name, 4).cells
     checked = last(learner, f'check("{EXERCISE}"')
     stub = last(learner[:checked], "NotImplementedError")
+    answer = solved[last(solved[: last(solved, f'check("{EXERCISE}"')], "# solution")]
     shown = last(learner, "progress(")
 
     assert f"{EXERCISE}: not attempted" in notebook.output(checked)
     assert "0 of " in notebook.output(shown)
-    notebook.write(stub, solved[stub].source)
+    notebook.write(stub, answer.source)
     notebook.run(stub)
     notebook.run(checked)
     assert f"{EXERCISE}: solved" in notebook.output(checked)

@@ -65,8 +65,8 @@ def test_a_copy_shows_the_notebooks_by_part_and_nothing_else(copy: WorkingCopy) 
 
 
 def test_the_first_screen_says_where_the_copy_lies(copy: WorkingCopy, old: Edition) -> None:
-    """The second cell of the first notebook does; where the folder was moved, it says so anew."""
-    assert f"`{copy.folder}`" in text(read(copy, FIRST)["cells"][1])
+    """The first cell of the first notebook does; where the folder was moved, it says so anew."""
+    assert f"`{copy.folder}`" in text(read(copy, FIRST)["cells"][0])
     moved = WorkingCopy(copy.folder.rename(copy.folder.with_name("elsewhere")))
     assert ready(moved, old) == []
     welcomes = [cell for cell in read(moved, FIRST)["cells"] if cell["id"] == WELCOME]
