@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from typing import Any
 
 Cell = dict[str, Any]
@@ -76,13 +77,15 @@ def keys(notebook: Notebook) -> list[str]:
     The id of a cell follows from its text, so that a cell which an edition changes is another one.
     """
     found = []
-    open_exercises: list[int] = []
+    unchecked: list[int] = []
+    numbers: Counter[str] = Counter()
     for place, cell in enumerate(notebook["cells"]):
         found.append(str(cell["id"]))
         if "exercise" in cell.get("metadata", {}).get("tags", []):
-            open_exercises.append(place)
-        elif open_exercises and (checked := CHECKED.search(text(cell))):
-            for count, exercise in enumerate(open_exercises):
-                found[exercise] = f"{checked[1]}/{count}"
-            open_exercises.clear()
+            unchecked.append(place)
+        elif unchecked and (checked := CHECKED.search(text(cell))):
+            for exercise in unchecked:
+                found[exercise] = f"{checked[1]}/{numbers[checked[1]]}"
+                numbers[checked[1]] += 1
+            unchecked.clear()
     return found

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labsvc.course.edition import Edition
 from labsvc.course.merge import BEHIND, GONE, merge
-from labsvc.course.notebook import without_outputs
+from labsvc.course.notebook import keys, without_outputs
 from tests.course.make import CHECK, STUB, change, code, lesson, markdown, notebook, texts
 
 if TYPE_CHECKING:
@@ -165,6 +166,17 @@ def test_nothing_that_a_learner_wrote_is_left_out(
     assert said.count("new") == 1
     ids = [cell["id"] for cell in result["cells"]]
     assert len(set(ids)) == len(ids)
+
+
+def test_every_cell_of_the_course_is_known_by_one_key() -> None:
+    """No two cells of a notebook share a key, and each exercise is known by its check."""
+    edition = Edition()
+    for name in (*edition.lessons, *edition.test_outs):
+        book = edition.notebook(name)
+        found = keys(book)
+        assert len(set(found)) == len(found), name
+        tags = [cell["metadata"].get("tags", []) for cell in book["cells"]]
+        assert ["exercise" in each for each in tags] == ["/" in key for key in found], name
 
 
 @pytest.mark.parametrize("lost", ["id", "metadata"])
