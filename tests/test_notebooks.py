@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from labsvc.checks.registry import listed
+from labsvc.checks.testing_out import is_test_out
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -37,6 +38,9 @@ MOST_PITFALLS = 5
 WORDS = range(1000, 1501)
 CODE_CELLS = range(15, 26)
 MINUTES = range(30, 46)
+WORDS_OF_A_TEST_OUT = range(200, 601)
+CODE_CELLS_OF_A_TEST_OUT = range(4, 8)
+MINUTES_OF_A_TEST_OUT = range(15, 31)
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -98,6 +102,8 @@ def tag_faults(notebook: Any, name: str) -> list[str]:
 
 def structure_faults(notebook: Any, number: str) -> list[str]:
     """Return where a learner's notebook departs from the order of the course."""
+    if is_test_out(number):
+        return faults_of_a_test_out(notebook, number)
     cells, text = code_cells(notebook), prose(notebook)
     said = []
     marks = re.findall(r"^(## Pitfall|### Fix)(?=: \S)", text, re.MULTILINE)
@@ -113,13 +119,38 @@ def structure_faults(notebook: Any, number: str) -> list[str]:
         said.append("no picture")
     if "## Summary\n\n| symptom | cause | fix | setting |\n" not in text:
         said.append("no table of symptoms, causes, fixes and settings under `## Summary`")
+    return said + ending_faults(notebook) + promise_faults(text) + exercise_faults(cells, number)
+
+
+def ending_faults(notebook: Any) -> list[str]:
+    """Return what is missing from any notebook's second half."""
+    cells, text, said = code_cells(notebook), prose(notebook), []
     if "## Exercise" not in text or "<details>" not in text:
         said.append("no exercise with a hint behind <details>")
     if not re.search(r"^##+ Stop the lab$", text, re.MULTILINE) or "lab.stop()" not in (
         cells[-1].source if cells else ""
     ):
         said.append("does not end with `Stop the lab`")
-    return said + promise_faults(text) + exercise_faults(cells, number)
+    return said
+
+
+def faults_of_a_test_out(notebook: Any, number: str) -> list[str]:
+    """Return where a test-out is not short, or does not say which notebooks it stands for."""
+    cells, text = code_cells(notebook), prose(notebook)
+    said = []
+    if len(cells) not in CODE_CELLS_OF_A_TEST_OUT:
+        said.append(f"{len(cells)} code cells")
+    if len(text.split()) not in WORDS_OF_A_TEST_OUT:
+        said.append(f"{len(text.split())} words")
+    if len(re.findall(r"^## Exercise", text, re.MULTILINE)) > 1 or "## Pitfall" in text:
+        said.append("more than one exercise")
+    table = text.partition("## Summary\n\n| what broke | read |\n")[2]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    links = re.compile(rf"\({number[1]}\d_\w+\.ipynb\)")
+    if not rows or not all(links.search(row) for row in rows):
+        said.append("no table under `## Summary` that says which notebook to read")
+    said += minutes_faults(text, MINUTES_OF_A_TEST_OUT)
+    return said + ending_faults(notebook) + exercise_faults(cells, number)
 
 
 def promise_faults(text: str) -> list[str]:
@@ -130,12 +161,15 @@ def promise_faults(text: str) -> list[str]:
         for pitfall in pitfalls
         if "**Predict.**" not in pitfall.partition("\n### Fix")[0]
     ]
+    return said + minutes_faults(text, MINUTES)
+
+
+def minutes_faults(text: str, most: range) -> list[str]:
+    """Return whether the time is stated and within these minutes."""
     minutes = re.search(r"^\*\*Time\*\*: (\d+) minutes\.", text, re.MULTILINE)
     if minutes is None:
-        said.append("the minutes are not stated")
-    elif int(minutes[1]) not in MINUTES:
-        said.append(f"{minutes[1]} minutes")
-    return said
+        return ["the minutes are not stated"]
+    return [] if int(minutes[1]) in most else [f"{minutes[1]} minutes"]
 
 
 def exercise_faults(cells: list[Any], number: str) -> list[str]:
@@ -357,3 +391,54 @@ def test_good_notebook_has_no_fault() -> None:
 def test_departure_from_the_course_is_found(cells: list[Any], fault: str) -> None:
     """Each departure from the order of a notebook is found."""
     assert any(fault in line for line in structure_faults(V4.new_notebook(cells=cells), "01"))
+
+
+def good_test_out() -> list[Any]:
+    """Return the cells of a test-out in order."""
+    table = (
+        "## Summary\n\n| what broke | read |\n| --- | --- |\n| time | [22](22_deadlines.ipynb) |"
+    )
+    return [
+        V4.new_markdown_cell("# Calls\n\n**Time**: 20 minutes.\n\n" + "word " * 300),
+        *(cell(f"step({n})") for n in range(2)),
+        V4.new_markdown_cell("## Exercise: yours\n\n<details>a hint</details>"),
+        cell("def mine(n):\n    raise NotImplementedError", tags=("exercise",)),
+        *(cell(f'check("{exercise_id}", mine)') for exercise_id in listed("T2")),
+        V4.new_markdown_cell(table),
+        V4.new_markdown_cell("### Stop the lab"),
+        cell("lab.stop()"),
+    ]
+
+
+def test_good_test_out_has_no_fault() -> None:
+    """The rules can be kept."""
+    assert structure_faults(V4.new_notebook(cells=good_test_out()), "T2") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("20 minutes", "40 minutes", "40 minutes"),
+        ("**Time**", "Time", "the minutes are not stated"),
+        ("word ", "word word word ", "words"),
+        ("## Summary", "## Summary\n\n## Exercise: another", "more than one exercise"),
+        ("# Calls", "## Pitfall: slow\n\n", "more than one exercise"),
+        ("22_deadlines", "30_http_clients", "which notebook to read"),
+        ("| time |", "| time | here |\n| again |", "which notebook to read"),
+        ("check(", "try_it(", "no check of mine"),
+        ("<details>", "", "<details>"),
+        ("lab.stop()", "", "Stop the lab"),
+    ],
+)
+def test_departure_from_a_test_out_is_found(old: str, new: str, fault: str) -> None:
+    """Each departure from what a test-out is for is found."""
+    cells = good_test_out()
+    for each in cells:
+        each.source = each.source.replace(old, new)
+    assert any(fault in line for line in structure_faults(V4.new_notebook(cells=cells), "T2"))
+
+
+def test_a_long_test_out_is_found() -> None:
+    """A test-out is no lesson."""
+    cells = [*(cell(f"more({n})") for n in range(9)), *good_test_out()]
+    assert "14 code cells" in structure_faults(V4.new_notebook(cells=cells), "T2")

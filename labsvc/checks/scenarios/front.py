@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import statistics
 from typing import TYPE_CHECKING
 
 import grpc
@@ -11,7 +12,7 @@ import grpc
 from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
 from labsvc.checks.scenarios.front_leaving import leaves
-from labsvc.checks.scenarios.front_rules import KEEP, pauses, rule_broken
+from labsvc.checks.scenarios.front_rules import KEEP, LOST, WAITED_ON, idle, pauses, rule_broken
 from labsvc.checks.scenarios.front_visits import CUSTOMERS, KEY, REQUEST_ID, Desk, Orders
 from labsvc.checks.scenarios.refusals import CALLERS, crowded
 from labsvc.checks.scenarios.scripted_users import FINAL
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from labsvc.sweep import Run
 
 PLENTY = 8.0  # seconds
-LITTLE = 0.6  # seconds: less than a try may have
+LITTLE = 0.5  # seconds: less than a try may have
 SOME = 1.4  # seconds: one try, a pause, and a try with what is left
 ONE_FITS = 0.85  # seconds: after a try that hangs, nothing is left after the shortest pause
 TOO_LITTLE = 0.15  # seconds: less than is to be kept
@@ -40,7 +41,7 @@ SILENT = (None,) * 50
     title="Test out of part 2: a call that ends well",
     kind="function",
     deadline=25,
-    returns=order_pb2.PlaceOrderResponse,
+    returns=order_pb2.PlaceOrderResponse | None,  # nobody reads it when the customer has left
 )
 def front(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`place_order(request, context, orders)` is the inside of a handler on threads."""
@@ -78,16 +79,19 @@ def _carries(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Order again, by chance or as another try of the customer's own."""
     desk = Desk(answer, room, run, Orders([UNAVAILABLE]))
     own = ((KEY, secrets.token_hex(8)), (REQUEST_ID, f"r-{secrets.token_hex(3)}"))
-    visits = [desk.visit(PLENTY, sent) for sent in ((), own, own, ())]
-    first, *_, last = (visit.seen.sent[0].get(KEY) for visit in visits)
-    return next(
-        (found for visit in visits if (found := rule_broken(visit, desk.orders))), None
-    ) or taught_in(
+    new, its = desk.new_request(), desk.new_request()
+    keys = []
+    for request, sent in ((new, ()), (its, own), (its, own), (new, ())):
+        visit = desk.visit(PLENTY, sent, request=request)
+        if found := rule_broken(visit, desk.orders):
+            return found
+        keys.append(visit.seen.sent[0].get(KEY))
+    return taught_in(
         "26",
         first_broken(
             (
-                first == last,
-                f"two orders without an {KEY} got the same one, and one of them was never placed",
+                keys[0] == keys[-1],
+                f"two calls without an {KEY} got the same one, and one of them was never placed",
                 "Make a new one for each call, out of nothing but chance.",
             )
         ),
@@ -119,7 +123,7 @@ def _late(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
         "22",
         first_broken(
             (
-                bool(visit.seen.starts),
+                any(each is None or each > 0 for each in visit.seen.timeouts),
                 "less was left than is to be kept, and `orders` was asked all the same",
                 f"When {KEEP:g} seconds or less are left, end the handler.",
             ),
@@ -160,4 +164,5 @@ def _together(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Fail many customers at the same moment: their tries are spread."""
     desk = Desk(answer, room, run, Orders(DOWN))
     visits = [desk.wait(each) for each in [desk.start(PLENTY) for _ in range(CALLERS)]]
-    return taught_in("26", crowded(map(pauses, visits)))
+    waited_on = first_broken((statistics.median(map(idle, visits)) > LOST / 2, *WAITED_ON))
+    return taught_in("26", waited_on or crowded(map(pauses, visits)))

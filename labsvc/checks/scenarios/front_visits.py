@@ -54,6 +54,17 @@ class Orders:
         """What a customer may read."""
         return f"not like this ({self.reason})"
 
+    def error(self, code: grpc.StatusCode) -> StatusError:
+        """Return what it says with a code that is the customer's business."""
+        return StatusError(
+            code,
+            self.text,
+            reason=self.reason,
+            domain="shop",
+            metadata={"sku": "tea-100"},
+            fields={"lines[0].sku": self.reason},
+        )
+
     async def place(self, request: Any, context: Any) -> order_pb2.PlaceOrderResponse:
         """Do what the script says next for this order."""
         self.received.append(request)
@@ -71,8 +82,7 @@ class Orders:
         if code is None:
             await asyncio.Event().wait()
         elif code in CUSTOMERS:
-            status = StatusError(code, self.text, reason=self.reason, domain="shop").status()
-            await context.abort_with_status(status)
+            await context.abort_with_status(self.error(code).status())
         else:
             context.set_trailing_metadata((("cause", self.secret),))
             await context.abort(code, f"db-7 failed: {self.secret}")
@@ -144,6 +154,7 @@ class Visit:
     began: float = 0.0
     took: float = 0.0
     ended: bool = False
+    returned_nothing: bool = False
     call: Any = None
 
     @property
@@ -197,27 +208,34 @@ class Desk:
         visit.began = time.monotonic()
         try:
             with as_grpc_ends_it(context):
-                return self._handler(request, Tied(context, tries), stub)
+                answer = self._handler(request, Tied(context, tries), stub)
+            visit.returned_nothing = answer is None
+            return answer or order_pb2.PlaceOrderResponse()
         finally:
             visit.left = context.time_remaining()
             visit.took = time.monotonic() - visit.began
             visit.code = (context.code() or grpc.StatusCode.OK).name
             visit.ended = True
 
+    def new_request(self) -> order_pb2.PlaceOrderRequest:
+        """Return an order that was not placed before."""
+        number = next(self._numbers)
+        line = order_pb2.OrderLine(sku="tea-100", quantity=1 + number % 3)
+        return order_pb2.PlaceOrderRequest(
+            order_id=f"o-{number}", user_id=f"u-{number % 7}", lines=[line]
+        )
+
     def start(
         self,
         timeout: float | None,
         sent: Pairs = (),
         *,
+        request: order_pb2.PlaceOrderRequest | None = None,
         begin_with: float | None = None,
         moment: Moment = STAYS,
     ) -> Visit:
-        """Let a customer order, and return at once."""
-        number = next(self._numbers)
-        line = order_pb2.OrderLine(sku="tea-100", quantity=1 + number % 3)
-        request = order_pb2.PlaceOrderRequest(
-            order_id=f"o-{number}", user_id=f"u-{number % 7}", lines=[line]
-        )
+        """Let a customer order, something new unless a request is given, and return at once."""
+        request = request or self.new_request()
         visit = Visit(request, timeout, sent, begin_with, moment)
         self._visits[request.order_id] = visit
         place = self._customers.PlaceOrder
