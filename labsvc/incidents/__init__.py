@@ -7,12 +7,15 @@
         ...                          # look: shop.signals, and patch: shop.orders.tries = 1
         print(shop.level(seconds=10))
 
-`catalogue` has the incidents. `shop` puts six services together: `web`, `orders`, `prices`,
-`stock`, `payment` and `mails`, which `observed` watches; `customers` is their load. `signals` is
-what can be seen of them, `level` what they have promised, `picture` draws their orders.
+`catalogue` has the incidents; `incident` says what one is, `of_calls` and `of_events` describe
+them. `shop` puts six services together: `web`, `orders`, `prices`, `stock`, `payment` and `mails`,
+which `observed` watches; orders asks with `clients`, and `settings` is what may be set. `customers`
+are their load. `signals` is what can be seen of them, `level` what they have promised, `picture`
+draws their orders.
 """
 
-from labsvc.incidents.catalogue import INCIDENTS, Incident, both, random
+from labsvc.incidents.catalogue import INCIDENTS, both, random
+from labsvc.incidents.incident import Incident
 from labsvc.incidents.level import Level
 from labsvc.incidents.shop import Shop
 

@@ -29,7 +29,6 @@ class Level:
         p99: seconds that 99 of 100 of all customers waited at most, by nearest rank.
         unpaid: confirmed orders whose goods or money were not taken.
         unmailed: confirmed orders without a mail in time.
-        twice: orders that were paid, or mailed, more than once.
         series: the most time series that a service has.
 
     """
@@ -39,7 +38,6 @@ class Level:
     p99: float
     unpaid: int
     unmailed: int
-    twice: int
     series: int
 
     @property
@@ -53,7 +51,6 @@ class Level:
             "p99": (self.p99 > P99_SECONDS, "customers wait too long"),
             "unpaid": (self.unpaid > 0, f"{self.unpaid} confirmed orders are not paid"),
             "unmailed": (self.unmailed > 0, f"{self.unmailed} confirmed orders have no mail"),
-            "twice": (self.twice > 0, f"{self.twice} orders were handled twice"),
             "series": (self.series > SERIES, f"a service has {self.series} time series"),
             "orders": (not self.orders, "no orders came"),
         }
@@ -95,8 +92,7 @@ def look(shop: Shop, begin: float, end: float) -> Level:
         failed=len(placed) - len(confirmed),
         p99=waits[-(-99 * len(waits) // 100) - 1] if waits else 0.0,
         unpaid=sum(each not in paid or each not in reserved for each in confirmed),
-        unmailed=sum(not sent[each] for each in confirmed),
-        twice=sum(paid.get(each, 0) > 1 or sent[each] > 1 for each in confirmed),
+        unmailed=sum(each not in sent for each in confirmed),
         series=max(shop.signals.series(name) for name in shop.seen),
     )
 

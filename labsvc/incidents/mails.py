@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +116,7 @@ class Mails:
 
     def __init__(self, loop: Loop, url: str, seen: Observed) -> None:
         self._loop, self._url, self._seen = loop, url, seen
-        self._sent: Counter[str] = Counter()
+        self._sent: set[str] = set()
         self.slow = False
         self.requeue = False
         self._prefetch = 1
@@ -125,8 +124,8 @@ class Mails:
         self._loop.run(self._restart())
 
     @property
-    def sent(self) -> Counter[str]:
-        """How many mails each order has got."""
+    def sent(self) -> set[str]:
+        """The orders that have got their mail: one, however often the event comes."""
         return self._sent
 
     @property
@@ -190,6 +189,5 @@ class Mails:
             self._seen.log.warning("no mail", extra={"cause": type(error).__name__})
             await message.reject(requeue=self.requeue)
             return
-        if not self._sent[order_id]:
-            self._sent[order_id] += 1
+        self._sent.add(order_id)
         await message.ack()

@@ -11,42 +11,24 @@ import grpc
 import httpx2
 
 from labsvc.delivery.outbox import AioOutbox
+from labsvc.incidents.clients import CONNECTIONS, StockClient, payment_channel, price_client
 from labsvc.shop.v1 import (
     inventory_pb2,
-    inventory_pb2_grpc,
     order_pb2,
     order_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
 )
-from labsvc.telemetry.http_client import TracedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from labsvc.incidents.clients import Find
     from labsvc.incidents.observed import Observed
 
-    Find = Callable[[], list[str]]
-
-CONNECTIONS = 20
 STOCK_SECONDS = 0.4
 PAYMENT_SECONDS = 0.4
-PRICE_SECONDS = 1.0
-POOL_SECONDS = 0.1  # to wait for a connection
-LOOK_SECONDS = 0.3  # between two looks at the addresses of the stock service
-KEEPALIVE = (
-    ("grpc.keepalive_time_ms", 1000),
-    ("grpc.http2.ping_timeout_ms", 500),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-_CHANNEL = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 200),
-)
 NEVER_DONE = ("UNAVAILABLE",)  # a timeout may mean that stock is too busy: it is asked no more
 UNSURE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
@@ -70,9 +52,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
         self.again: tuple[str, ...] = NEVER_DONE
         self.payment_tries, self.payment_timeout = 2, PAYMENT_SECONDS
         self._seen = seen
-        self._find_stock = find_stock
-        self._looked = 0.0
-        self._stock: tuple[str, grpc.Channel, Any] | None = None
+        self._stock = StockClient(seen, find_stock)
         self._lock = threading.Lock()
         self._payment_target, self._roots = payment, roots
         self._payment: tuple[grpc.Channel, Any] | None = None
@@ -96,9 +76,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
     @keepalive.setter
     def keepalive(self, value: bool) -> None:
         self._keepalive = value
-        options = (*_CHANNEL, *(KEEPALIVE if value else ()))
-        credentials = grpc.ssl_channel_credentials(self._roots)
-        channel = grpc.secure_channel(self._payment_target, credentials, options)
+        channel = payment_channel(self._payment_target, self._roots, keepalive=value)
         old, stub = self._payment, payment_pb2_grpc.PaymentServiceStub(self._seen.channel(channel))
         self._payment = (channel, stub)
         if old is not None:
@@ -112,14 +90,7 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
     @price_connections.setter
     def price_connections(self, value: int) -> None:
         self._price_connections = value
-        limits = httpx2.Limits(max_connections=value, max_keepalive_connections=value)
-        transport = TracedTransport(
-            httpx2.HTTPTransport(limits=limits), self._seen.tracing.provider
-        )
-        old, timeout = self._prices, httpx2.Timeout(PRICE_SECONDS, pool=POOL_SECONDS)
-        self._prices = httpx2.Client(
-            base_url=self._prices_url, transport=transport, timeout=timeout, trust_env=False
-        )
+        old, self._prices = self._prices, price_client(self._prices_url, value, self._seen)
         if old is not None:
             threading.Timer(1.0, old.close).start()  # requests under way end first
 
@@ -153,9 +124,10 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
 
     def close(self) -> None:
         """Close channels, client and table."""
-        for channel in (self._payment, self._stock[1:] if self._stock else None):
-            if channel is not None:
-                channel[0].close()
+        if self._payment is not None:
+            self._payment[0].close()
+        with self._lock:
+            self._stock.close()
         if self._prices is not None:
             self._prices.close()
         with self._lock:
@@ -172,7 +144,9 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
         ask = inventory_pb2.ReserveStockRequest(order_id=request.order_id, lines=request.lines)
 
         def reserve() -> None:
-            self._stock_stub().ReserveStock(ask, timeout=STOCK_SECONDS)
+            with self._lock:
+                stock = self._stock.stub()
+            stock.ReserveStock(ask, timeout=STOCK_SECONDS)
 
         self._try(reserve, self.tries, self.again)
 
@@ -198,37 +172,6 @@ class Orders(order_pb2_grpc.OrderServiceServicer):
                 time.sleep(self.pause * 2**number)
             else:
                 return
-
-    def _stock_stub(self) -> Any:
-        """Return a stub of the stock service whose address is in etcd now."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._looked > LOOK_SECONDS:
-                self._looked = now
-                found = self._find_stock()
-                if not found or (self._stock and self._stock[0] not in found):
-                    if self._stock:
-                        self._stock[1].close()
-                    self._stock = None
-                if found and self._stock is None:
-                    channel = grpc.insecure_channel(found[0], _CHANNEL)
-                    stub = inventory_pb2_grpc.InventoryServiceStub(self._seen.channel(channel))
-                    self._stock = (found[0], channel, stub)
-            if self._stock is None:
-                raise NoBackendError
-            return self._stock[2]
-
-
-class NoBackendError(grpc.RpcError):
-    """No address of the stock service is in etcd."""
-
-    def code(self) -> grpc.StatusCode:
-        """Return UNAVAILABLE."""
-        return grpc.StatusCode.UNAVAILABLE
-
-    def details(self) -> str:
-        """Return why no call was made."""
-        return "no address of stock in etcd"
 
 
 def _about(request: order_pb2.PlaceOrderRequest, cause: str) -> dict[str, str]:

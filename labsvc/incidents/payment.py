@@ -26,13 +26,13 @@ class Payment(payment_pb2_grpc.PaymentServiceServicer):
 
     def __init__(self) -> None:
         self.hangs = False
-        self._charged: dict[str, int] = {}
+        self._charged: set[str] = set()
         self._known: set[str] = set()
         self._lock = threading.Lock()
 
     @property
-    def charged(self) -> dict[str, int]:
-        """How often money was taken, by order."""
+    def charged(self) -> set[str]:
+        """The orders for which money was taken."""
         return self._charged
 
     def Charge(
@@ -49,7 +49,7 @@ class Payment(payment_pb2_grpc.PaymentServiceServicer):
                 left.wait(HANG_SECONDS)
         time.sleep(SECONDS)
         with self._lock:
-            self._charged.setdefault(request.order_id, 1)
+            self._charged.add(request.order_id)
         return payment_pb2.ChargeResponse()
 
 

@@ -21,6 +21,7 @@ from labsvc.incidents.observed import Observed
 from labsvc.incidents.orders import Orders
 from labsvc.incidents.payment import Certificate, Payment
 from labsvc.incidents.prices import Prices
+from labsvc.incidents.settings import SETTINGS
 from labsvc.incidents.signals import Signals
 from labsvc.incidents.stock import Address, Stock, addresses
 from labsvc.incidents.web import Web
@@ -36,17 +37,6 @@ if TYPE_CHECKING:
 NAMES = ("web", "orders", "prices", "stock", "payment", "mails")
 WORKERS = 32
 STOCK_WORKERS = 20  # more of them would only wait; who finds none waits in gRPC, and may leave
-SETTINGS = (
-    ("web", "tries"),
-    ("web.red", "user_label"),
-    *(("orders", name) for name in ("tries", "again", "pause", "payment_tries", "payment_timeout")),
-    *(("orders", name) for name in ("keepalive", "price_connections")),
-    *(("prices", name) for name in ("ttl", "together", "check")),
-    ("address", "renewed"),
-    *(("mails", name) for name in ("prefetch", "requeue")),
-    ("relay", "supervised"),
-)
-"""What may be set while the shop runs; `certificate.renew()` is beside them."""
 
 
 class Shop:
@@ -121,9 +111,9 @@ class Shop:
         self.orders.open(file)
         self._ends.callback(self.orders.close)
         orders = grpc("orders", self.orders)
-        self.mails = Mails(lab.loop, broker.url, self.seen["mails"])
+        self.mails: Mails = Mails(lab.loop, broker.url, self.seen["mails"])
         self._ends.callback(self.mails.close)
-        self.relay = Relay(lab.loop, broker.url, file, self.seen["orders"])
+        self.relay: Relay = Relay(lab.loop, broker.url, file, self.seen["orders"])
         self._ends.callback(self.relay.close)
         self.web = Web(self.seen["web"], orders.target)
         self._ends.callback(self.web.close)

@@ -27,11 +27,11 @@ class Stock(inventory_pb2_grpc.InventoryServiceServicer):
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(PLACES)
         self._lock = threading.Lock()
-        self._reserved: dict[str, int] = {}
+        self._reserved: set[str] = set()
 
     @property
-    def reserved(self) -> dict[str, int]:
-        """How often goods were taken, by order."""
+    def reserved(self) -> set[str]:
+        """The orders for which goods were taken."""
         return self._reserved
 
     def ReserveStock(
@@ -41,7 +41,7 @@ class Stock(inventory_pb2_grpc.InventoryServiceServicer):
         with self._places:
             time.sleep(SECONDS)
         with self._lock:
-            self._reserved.setdefault(request.order_id, 1)
+            self._reserved.add(request.order_id)
         return inventory_pb2.ReserveStockResponse()
 
     def stall(self, seconds: float) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from labsvc import incidents
 from labsvc.checks.asking import wait
 from labsvc.checks.engine import exercise
+from labsvc.checks.scenarios.untouched import Untouched
 from labsvc.checks.verdict import Verdict, broken, first_broken, solved, wrong_type
+from labsvc.incidents.customers import RATE
 from labsvc.incidents.level import look
 
 if TYPE_CHECKING:
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
     Values = dict[tuple[str, str], Any]
 
 WARM_SECONDS = 1.5
-SEEN_SECONDS = 12.0
+SEEN_SECONDS = 20.0
 SETTLE_SECONDS = 5.0  # after the event has come once more
 LEVEL_SECONDS = 6.0
+UNSEEN = (
+    "nothing of the incident can be seen: the machine is too busy, or the code of labsvc.incidents"
+    " was changed in this kernel"
+)
 BUSY = "the machine is too busy: the shop does not keep its service level where all is well either"
 
 
@@ -43,7 +49,9 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
         shop.level(WARM_SECONDS, within=SEEN_SECONDS)
         good = shop.values()
         night.begin(shop)
-        wait(lambda: night.symptom(shop.signals), SEEN_SECONDS)
+        if not wait(lambda: night.symptom(shop.signals), SEEN_SECONDS):
+            return Verdict("unknown", UNSEEN, hint="Restart the kernel, and run the cell again.")
+        before = Untouched(shop)
         named = answer(shop)
         given = {named} if isinstance(named, str) else named
         if not isinstance(given, set | frozenset | list | tuple) or not all(
@@ -53,10 +61,13 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
             return wrong_type(named, wanted)
         if len(given) > causes:
             return broken(f"you named {len(given)} causes", f"Name {causes}.")
+        if said := before.broken():
+            return said
         night.strike(shop)
         time.sleep(SETTLE_SECONDS)
         return (
             _level(shop, night, good)
+            or before.broken()  # the answer may have left something that goes on
             or _causes(set(given), night, causes)
             or solved("it happened once more, and the service level was kept", lost=0)
         )
@@ -70,8 +81,8 @@ def _level(shop: Shop, night: Incident, good: Values) -> Verdict | None:
     whole = look(shop, 0.0, time.monotonic() - SETTLE_SECONDS)
     return first_broken(
         (
-            not level.orders,
-            "no orders came any more",
+            level.orders < LEVEL_SECONDS * RATE / 4,
+            f"{level.orders} orders came, and far more were to be expected",
             "The customers and what watches them are not part of the shop: leave them as they are.",
         ),
         (
@@ -86,11 +97,6 @@ def _level(shop: Shop, night: Incident, good: Values) -> Verdict | None:
             bool(whole.unpaid or whole.unmailed),
             "orders that were confirmed during the incident are lost",
             "Confirmed orders wait somewhere until the shop works again: throw nothing away.",
-        ),
-        (
-            whole.twice > 0,
-            "orders were handled twice",
-            "Nothing has to be sent anew by hand: what waits goes on by itself.",
         ),
         orders=level.orders,
         failed=level.failed,
@@ -110,7 +116,10 @@ def _causes(given: set[str], night: Incident, causes: int) -> Verdict | None:
     """Return what is wrong with the causes that were named."""
     parts = night.parts or (night,)
     missed = [part for part in parts if not given & set(part.causes)]
-    hint = "Which notebook had this as a pitfall? Its table of claims has the id."
+    hint = (
+        "What did somebody forget, or take too literally? The table of claims of the notebook that"
+        " had this as a pitfall has the id; for a queue there are two, 50 and 51."
+    )
     if missed:
         which = "the cause" if causes == 1 else f"{len(missed)} of two causes"
         return broken(f"the shop is mended, and {which} is not among those that you named", hint)
