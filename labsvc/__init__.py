@@ -16,7 +16,7 @@ What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`, `state`, `t
 broker: `amqp`.
 What carries it: `loop`, `child`, `guard`, `worker`, `kernel`, `ports`, `quiet`, `engines`,
 `errors`, `folders`.
-The command line: `doctor`, `jupyter`, and the learner's copy in `course`.
+The command line: `doctor`, `jupyter`, `symptoms`, and the learner's copy in `course`.
 
 The names below load on first use, so that `import labsvc` stays quick.
 """

@@ -1,4 +1,4 @@
-"""The command line: labsvc lab, update, test-out, progress, reset, doctor, broker."""
+"""The command line: labsvc lab, update, test-out, progress, reset, symptom, doctor, broker."""
 
 from __future__ import annotations
 
@@ -58,6 +58,14 @@ def parser() -> argparse.ArgumentParser:
         description="Restore one notebook to how it came and forget its exercises.",
     )
     reset.add_argument("notebook", metavar="NN", help="the notebook's number, as 03")
+    symptom = commands.add_parser(
+        "symptom",
+        help="find the pitfall behind what you see or paste",
+        description="Find the pitfall behind what you see. Nothing is kept or sent. "
+        "The exit code is 1 if the course has nothing on it.",
+        epilog="A traceback comes from a pipe: labsvc symptom < traceback.txt",
+    )
+    symptom.add_argument("words", metavar="WORD", nargs="*", help="what you see; - for a pipe")
     broker = commands.add_parser(
         "broker",
         help="run the queue broker alone",
@@ -135,6 +143,15 @@ def reset(options: Namespace, _: Sequence[str]) -> int:
     return 0
 
 
+def symptom(options: Namespace, _: Sequence[str]) -> int:
+    """Say where the course treats a symptom."""
+    from labsvc.symptoms import symptom
+
+    answer, code = symptom(options.words)
+    print(answer)
+    return code
+
+
 def broker(options: Namespace, _: Sequence[str]) -> int:
     """Run the queue broker alone."""
     from labsvc.amqp.standalone import serve
@@ -151,6 +168,7 @@ RUN: dict[str, Callable[[Namespace, Sequence[str]], int]] = {
     "test-out": give_test_out,
     "progress": progress,
     "reset": reset,
+    "symptom": symptom,
     "doctor": doctor,
     "broker": broker,
 }

@@ -4,6 +4,7 @@ Usage:
     build.py [NN ...]             build and execute, all sources unless numbers are given
     build.py --check [NN ...]     compare what is stored with what the sources generate
     build.py --check --execute    the same, and run every notebook and compare its outputs
+    build.py --pages              write the pages alone, as after a change to data/ or to a check
 
 `source/NN_name.md` is the only file to edit. A cell tagged `exercise` holds the solution; in the
 learner's notebook the rest of its function, from the line `# solution` on, becomes a stub.
@@ -12,8 +13,9 @@ Outputs that nbval calls equal are kept byte for byte, so a build without a chan
 Pictures are never compared: to draw them anew, delete the notebook and build it.
 `--check` alone runs no cell and takes a second; it exits with 1 when something differs.
 
-Every build also writes `sources.md`, the page about the articles; `--check` looks at it when no
-number is given.
+Every build also writes `sources.md`, the page about the articles, and what `labsvc symptom` finds
+by, with the page `symptoms.md` and a table of README; `--pages` writes these alone, in a second.
+`--check` looks at them when no number is given.
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ from typing import Any
 import jupytext
 import nbformat
 import sources_page
+import symptoms_page
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from symptoms_index import SymptomsError
 from traitlets.config import Config
 
 HERE = Path(__file__).resolve().parent
@@ -256,6 +260,14 @@ def orphans(folder: Path) -> list[str]:
     return [f"{path}: has no source; delete it" for path in sorted(stored - made)]
 
 
+def stale_pages(folder: Path) -> list[str]:
+    """Return the pages that are not what the course gives, one line a finding."""
+    stale = symptoms_page.stale(folder.parent)
+    if not sources_page.fresh(folder):
+        stale.append(folder / sources_page.NAME)
+    return [f"{path}: is stale; run build.py --pages" for path in stale]
+
+
 def main(arguments: list[str], folder: Path = HERE) -> int:
     """Build or check; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -264,6 +276,7 @@ def main(arguments: list[str], folder: Path = HERE) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing, report differences")
     parser.add_argument("--execute", action="store_true", help="with --check: run the cells too")
+    parser.add_argument("--pages", action="store_true", help="write the pages, build no notebook")
     options = parser.parse_args(arguments)
     if options.execute and not options.check:
         parser.error("--execute goes with --check; a build always executes")
@@ -273,15 +286,15 @@ def main(arguments: list[str], folder: Path = HERE) -> int:
             findings = [line for source in chosen for line in check(source, run=options.execute)]
             if not options.numbers:
                 findings += orphans(folder)
-                if not sources_page.fresh(folder):
-                    findings.append(f"{folder / sources_page.NAME}: is stale; run build.py")
+                findings += stale_pages(folder)
             print(*findings or ["every notebook equals its source"], sep="\n")
             return 1 if findings else 0
-        for source in chosen:
+        for source in () if options.pages else chosen:
             written = build(source)
             print(f"{source.stem}: {'built' if written else 'unchanged'}", flush=True)
         sources_page.write(folder)
-    except BuildError as error:
+        symptoms_page.write(folder.parent)
+    except (BuildError, SymptomsError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
