@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from labsvc.course.edition import Edition, place
+from labsvc.course.places import chosen_copy
 from labsvc.course.update import behind, ready
-from labsvc.course.working_copy import FIRST, WorkingCopy
+from labsvc.course.working_copy import FIRST
 from labsvc.errors import LabError
 from labsvc.folders import data_folder
 
@@ -48,7 +49,7 @@ def own_copy(into: Path | None) -> tuple[Path, list[str]]:
         OSError: the copy cannot be written.
 
     """
-    copy, edition = WorkingCopy(into), Edition()
+    copy, edition = chosen_copy(into), Edition()
     new = not copy.made
     done = ready(copy, edition)
     said = [f"Your copy of the course lies in {copy.folder}"]
@@ -103,7 +104,8 @@ def lab(extra: Sequence[str] = (), into: Path | None = None, *, tracked: bool = 
 
     Args:
         extra: arguments of JupyterLab's own, as `--port=9000`.
-        into: the folder of the copy; without it, one in the learner's data folder.
+        into: the folder of the copy; without it, the one around the current folder, else the one
+            in the learner's data folder.
         tracked: open the repository's own notebooks.
 
     Raises:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labsvc.course.edition import Edition
-from labsvc.course.places import copy_here
+from labsvc.course.places import chosen_copy, copy_here
 from labsvc.course.update import bring, give, ready
-from labsvc.course.working_copy import WorkingCopy, copy_around
 from labsvc.errors import LabError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from labsvc.course.working_copy import WorkingCopy
 
 
 def update(into: Path | None = None) -> str:
@@ -59,7 +63,7 @@ def finish() -> None:
 
 
 def _existing(into: Path | None) -> WorkingCopy:
-    copy = WorkingCopy(into) if into else (copy_around(Path.cwd()) or WorkingCopy())
+    copy = chosen_copy(into)
     if not copy.made:
         msg = (
             f"There is no copy of the course in {copy.folder}. `labsvc lab` makes one; if yours"

@@ -26,6 +26,14 @@ def copy_here() -> WorkingCopy | None:
     return default if default.made else None
 
 
+def chosen_copy(into: Path | None) -> WorkingCopy:
+    """Return the copy in the folder `into`, made or not.
+
+    Without `into` it is the one around the current folder, else the one in the data folder.
+    """
+    return WorkingCopy(into) if into else copy_around(Path.cwd()) or WorkingCopy()
+
+
 def checkout_folder() -> Path | None:
     """Return the checkout: around the current folder, else around this package."""
     here = Path.cwd()

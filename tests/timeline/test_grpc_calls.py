@@ -198,10 +198,9 @@ def test_a_thread_works_on_after_its_caller_left(lab: Lab) -> None:
     servicer = Echo()
     echo = lab.serve_grpc(servicer, name="echo", workers=2)
     with grpc.insecure_channel(echo.target) as channel, lab.timeline() as seen:
-        assert outcome(lambda: Stub(channel).Unary(b"wait", timeout=0.3)) == "DEADLINE_EXCEEDED"
+        assert outcome(lambda: Stub(channel).Unary(b"wait", timeout=1)) == "DEADLINE_EXCEEDED"
         servicer.go_on.set()
-        while not seen.count("left"):
-            pass
+        until(lambda: seen.count("left"))
     assert str(seen).splitlines()[-2:] == [
         "caller  gets DEADLINE_EXCEEDED",
         "echo      ends, and nobody waits",
