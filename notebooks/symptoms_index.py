@@ -98,11 +98,13 @@ def pitfalls(
             raise SymptomsError(msg)
         mine = [claim for claim in claims if claim.get("section") == section]
         said = " ".join(f"{claim['claim']} {claim['python']}" for claim in mine)
-        cells = (symptom, *stored[symptom])
+        cause, fix, setting = stored[symptom]
         ids = tuple(claim["id"] for claim in mine)
         say, paste = tuple(more.get("say", ())), tuple(more.get("paste", ()))
         prose = " ".join(sorted(set(words.terms(f"{sections[section]} {said}"))))
-        found.append(Entry(name, section, *cells, ids, say, paste, prose))
+        found.append(
+            Entry(name, section, symptom, cause, fix, setting, ids, say, paste, prose),
+        )
     return found
 
 

@@ -5,7 +5,6 @@ The index is for `labsvc symptom`; page and table are for those who read.
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import symptoms_index
 import yaml
 from symptoms_index import SymptomsError
 
+from labsvc.course.edition import PARTS
 from labsvc.symptoms.index import Entry, Index, read
 
 NAME = "symptoms.md"
 INDEX = Path("labsvc/symptoms/index.json")
 DATA = Path("data/symptoms.yaml")
 BEGIN, END = "<!-- symptoms: made by notebooks/build.py -->\n", "<!-- /symptoms -->"
-PART = re.compile(r"^\| \*\*(\d) (.+)\*\* \| \|$", re.MULTILINE)
 IN_ANCHORS = "-_.~:,'!*=?"  # what a browser and Markdown both leave as it is
 HEAD = """\
 <!-- Made by notebooks/build.py from data/symptoms.yaml and the notebooks: do not edit. -->
@@ -59,12 +58,12 @@ def line(entry: Entry) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(index: Index, parts: dict[str, str]) -> str:
+def page(index: Index) -> str:
     """Return the page: a table for each part of the course."""
     rows = [entry for entry in index.entries if entry.cause]
     said = [HEAD]
     for part, entries in groupby(rows, key=lambda entry: entry.notebook[0]):
-        said += [f"## Part {part}: {parts[part]}\n", COLUMNS, *map(line, entries), ""]
+        said += [f"## Part {part}: {PARTS[part]}\n", COLUMNS, *map(line, entries), ""]
     return "\n".join(said)
 
 
@@ -106,7 +105,7 @@ def made(root: Path) -> dict[Path, str]:
         raise SymptomsError(msg)
     return {
         root / INDEX: stored,
-        root / "notebooks" / NAME: page(index, dict(PART.findall(readme))),
+        root / "notebooks" / NAME: page(index),
         root / "README.md": before + mark + pasted(index, told["readme"]) + end + after,
     }
 

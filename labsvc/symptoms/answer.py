@@ -27,8 +27,9 @@ A traceback or a log comes from a pipe: `labsvc symptom < traceback.txt`.
 Nothing of it is kept or sent."""
 ABSENT = """\
 Not in this course, as far as these words tell. Paste the error's own text, or
-say what you see rather than what you want; notebooks/symptoms.md lists all."""
-SOURCE = "All symptoms, with links: notebooks/symptoms.md"
+say what you see rather than what you want. symptoms.md, beside the notebooks,
+lists all that there is."""
+SOURCE = "symptoms.md, beside the notebooks, lists all, with links."
 
 
 def symptom(words: Sequence[str]) -> tuple[str, int]:
@@ -71,8 +72,11 @@ def told(number: int, match: Match) -> str:
 
 
 def where(entry: Entry) -> str:
-    """Return the place of an entry: the notebook's path, and the heading in it."""
-    return f'notebooks/{entry.notebook}.ipynb, "{entry.section}"'
+    """Return the place of an entry: the notebook's file, and the heading in it.
+
+    The folder is left out: a copy of one's own has other folders than the repository.
+    """
+    return f'{entry.notebook}.ipynb, "{entry.section}"'
 
 
 def labelled(label: str, text: str) -> list[str]:
