@@ -143,7 +143,11 @@ def _in_time(visit: Visit) -> Verdict | None:
         for spare, timeout, start in zip(visit.seen.spare, timeouts, starts, strict=False)
     ]
     over = [timeout - left for timeout, left in zip(timeouts, room, strict=True)]
-    under = [min(left, ONE_TRY) - timeout for timeout, left in zip(timeouts, room, strict=True)]
+    under = [  # one in the past sends nothing
+        min(left, ONE_TRY) - timeout
+        for timeout, left in zip(timeouts, room, strict=True)
+        if timeout > 0
+    ]
     return first_broken(
         (
             None in visit.seen.timeouts,
@@ -171,8 +175,8 @@ def _in_time(visit: Visit) -> Verdict | None:
             f"It may have {ONE_TRY:g} seconds, or all that is left less {KEEP:g}.",
         ),
         (
-            visit.left < KEEP / 2 and visit.code != "OK",
-            "the customer had given up, or nearly, when your function came back",
+            visit.left <= 0 and visit.code != "OK",
+            "the customer had given up when your function came back",
             "The pause counts too. Before it, ask whether anything is left for a try after it.",
         ),
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from labsvc.checks.asking import channel, wait
+from labsvc.checks.asking import CONNECT_SECONDS, channel, stub, wait
 from labsvc.checks.scenarios.ending import as_grpc_ends_it, may_end
 from labsvc.checks.scenarios.page import Gate, Tied
 from labsvc.rpc.errors import StatusError
@@ -189,8 +189,9 @@ class Desk:
         self._numbers = count(random.randrange(10**6))
         behind = run.door(room.serve_grpc(_servicer(self.orders.place), name="orders"))
         self._line = room.enter(channel(behind.target, **MENDS))
+        grpc.channel_ready_future(self._line).result(timeout=CONNECT_SECONDS)
         front = room.serve_grpc(_servicer(self._place), name="desk", workers=THREADS)
-        self._customers = order_pb2_grpc.OrderServiceStub(room.enter(channel(front.target)))
+        self._customers = room.enter(stub(order_pb2_grpc.OrderServiceStub, front.target))
 
     def _place(self, request: Any, context: Any) -> Any:
         """Run the learner's function, and let it end the call as gRPC would."""
@@ -204,11 +205,11 @@ class Desk:
         if visit.begin_with is not None:
             time.sleep(max(0.0, context.time_remaining() - visit.begin_with))
         visit.tries = tries = Tries(context, leave, visit.moment)
-        stub = order_pb2_grpc.OrderServiceStub(grpc.intercept_channel(self._line, tries))
+        orders = order_pb2_grpc.OrderServiceStub(grpc.intercept_channel(self._line, tries))
         visit.began = time.monotonic()
         try:
             with as_grpc_ends_it(context):
-                answer = self._handler(request, Tied(context, tries), stub)
+                answer = self._handler(request, Tied(context, tries), orders)
             visit.returned_nothing = answer is None
             return answer or order_pb2.PlaceOrderResponse()
         finally:
