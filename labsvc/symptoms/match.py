@@ -32,7 +32,7 @@ MOST = 3
 OFTEN, ONCE, CAUSE, FIX, PASTE, PROSE = 1.0, 0.6, 0.7, 0.5, 0.35, 0.3
 """The weights of a word: said by many sentences of an entry, by one, in its table, elsewhere."""
 
-COVERAGE, LIKENESS, SAME, QUOTE = 0.85, 0.15, 0.3, 1.0
+COVERAGE, LIKENESS, SAME, QUOTE = 0.85, 0.15, 0.6, 1.3
 """What each comparison adds to a score; `SAME` for a sentence that is all but equal."""
 
 FOUND = 0.38
@@ -49,6 +49,12 @@ CHECKED = 0.8
 
 UNKNOWN_PASTED = 0.2
 """Of a rare word's weight, for an unknown word in pasted text: the names there are the reader's."""
+
+MOSTLY = 0.6
+"""The least share of a line that is a check's text: some of these are everyday words."""
+
+NAMED = ("error", "exception", "warning")
+"""Endings of a word that names what happened, known or not."""
 
 MISSPELT = 5
 """Letters at least of a word that is taken for a misspelt one."""
@@ -151,8 +157,10 @@ class Matcher:
         terms = list(dict.fromkeys(self._terms(line.text)))
         if not line.pasted:
             terms = [self._spelt(term) for term in terms]
-        unknown = self._rare * (UNKNOWN_PASTED if line.pasted else 1)
-        idf = {term: self._idf.get(term, unknown) for term in terms}
+        idf = {term: self._weight(term) for term in terms}
+        if line.pasted:
+            own = [term for term in terms if term not in self._idf and not term.endswith(NAMED)]
+            idf.update(dict.fromkeys(own, self._rare * UNKNOWN_PASTED))
         whole = sum(idf.values())
         length = math.hypot(*idf.values())
         quotes = self._quoted(idf, whole)
@@ -181,6 +189,8 @@ class Matcher:
             for quote in self._quotes.get(term, ()):
                 if quote.terms <= idf.keys():
                     share = sum(idf[each] for each in quote.terms) / whole
+                    if share < MOSTLY and not self._entries[quote.place].cause:
+                        continue
                     score = (quote.score + share) / 2
                     best[quote.place] = max(score, best.get(quote.place, 0.0))
         return best
