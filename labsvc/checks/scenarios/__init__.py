@@ -40,8 +40,11 @@ relay_stage                        60, its stage: rows of orders with and withou
 traceparent                        24 and 60: the ids in a header
 access_log, logged_users           61, and its stage: a handler that ends when it is told to
 call_endings, log_line             61: how a call can end, and what is wrong with its line
-each_once                          62
+each_once                          62: each event of a log has one effect
+database_errors, crash_points      62: a database that fails, a process that is killed
+event_log, effects                 62, its stage: a log and a database, and what is wrong in there
 on_call                            63: a shop with one or two things wrong
+untouched                          63: what a mend must leave as it was
 front, front_visits                T2, and its stage: customers, a desk, and the orders behind it
 front_rules, front_leaving         T2: what holds for each visit, and customers who leave
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
