@@ -24,6 +24,7 @@ WARM_SECONDS = 1.5
 SEEN_SECONDS = 20.0
 SETTLE_SECONDS = 5.0  # after the event has come once more
 LEVEL_SECONDS = 6.0
+WITHIN_SECONDS = 18.0  # to begin another look; what is not mended is not kept then either
 UNSEEN = (
     "nothing of the incident can be seen: the machine is too busy, or the code of labsvc.incidents"
     " was changed in this kernel"
@@ -75,7 +76,7 @@ def _night(answer: Submission, sandbox: Sandbox, night: Incident, causes: int) -
 
 def _level(shop: Shop, night: Incident, good: Values) -> Verdict | None:
     """Return what is not kept after the event has come once more."""
-    level = shop.level(LEVEL_SECONDS, within=LEVEL_SECONDS)  # a second look, if it was not kept
+    level = shop.level(LEVEL_SECONDS, within=WITHIN_SECONDS)
     if level.orders and not level.kept and level.over.keys() <= _over_at_best(shop, night, good):
         return Verdict("unknown", BUSY, hint="Run the cell again when the machine has less to do.")
     whole = look(shop, 0.0, time.monotonic() - SETTLE_SECONDS)
