@@ -33,6 +33,7 @@ from labsvc.rpc import chain
 from labsvc.rpc.balance import Balancer
 from labsvc.shop.v1 import user_pb2, user_pb2_grpc
 from tests.bench import (
+    copy_rows,
     etcd_rows,
     http_rows,
     media_rows,
@@ -420,6 +421,7 @@ PARTS: list[Callable[[], Iterator[Row]]] = [
     *media_rows.PARTS,
     timeline_rows.timeline,
     telemetry_rows.telemetry,
+    copy_rows.course_copy,
     kernel_memory,
     notebooks,
     whole_test_run,
