@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 END = 200_000
 """Bytes that are looked at, of the beginning of a text and of its end."""
 
+FEW = 10  # of so many characters one at most may be unprintable
 LONGEST = 2_000  # characters of a line
 MOST_LINES = 400
 TYPED_WORDS = 25  # what is longer was pasted
@@ -57,7 +58,7 @@ def take(stream: BinaryIO) -> str:
 
 def lines(text: str) -> list[Line]:
     """Return the lines of a text that tell something, the last ones first."""
-    text = ESCAPE.sub("", text)
+    text = "\n".join(line for line in ESCAPE.sub("", text).splitlines() if _readable(line))
     stripped = [line.strip() for line in text.splitlines() if line.strip()]
     if len(stripped) <= 1 and len(text.split()) <= TYPED_WORDS:
         return [Line(each[:LONGEST]) for each in stripped]
@@ -76,6 +77,12 @@ def lines(text: str) -> list[Line]:
         else:
             found.append(Line(line, pasted=True, weight=BESIDE))
     return found
+
+
+def _readable(line: str) -> bool:
+    """Tell whether a line is text: of a binary file, words would be found by chance."""
+    odd = sum(not character.isprintable() or character == "\ufffd" for character in line.strip())
+    return odd * FEW <= len(line)
 
 
 def _told(stored: list[str]) -> Iterator[str]:

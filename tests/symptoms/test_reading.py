@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import sqlite3
 import traceback
 from typing import TYPE_CHECKING
@@ -127,3 +128,9 @@ def test_odd_bytes_are_borne(odd: bytes) -> None:
     """Bytes that are no text neither stop the search nor hide what stands beside them."""
     found = MATCHER.find(lines(take(io.BytesIO(odd + b"\ntoo_many_pings\n" + odd))))
     assert found[0].entry.title == "too_many_pings"
+
+
+def test_binary_input_finds_nothing() -> None:
+    """Words that stand by chance in a file that is no text are not looked for."""
+    binary = random.Random(1).randbytes(300_000)  # noqa: S311  # no secret
+    assert MATCHER.find(lines(take(io.BytesIO(binary)))) == []
