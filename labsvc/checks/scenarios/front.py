@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 PLENTY = 8.0  # seconds
 LITTLE = 0.5  # seconds: less than a try may have
 SOME = 1.4  # seconds: one try, a pause, and a try with what is left
-ONE_FITS = 0.85  # seconds: after a try that hangs, nothing is left after the shortest pause
+ONE_FITS = 0.9  # seconds: after a try that hangs, .1 is left, and most pauses are longer
 TOO_LITTLE = 0.15  # seconds: less than is to be kept
-AT_ONE_MOMENT = 6  # customers
+ON_ITS_WAY = 0.6  # seconds that the call may take to the function, on a busy machine
+AT_ONE_MOMENT = 12  # customers
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 DOWN = (UNAVAILABLE,) * 50
 SILENT = (None,) * 50
@@ -101,15 +102,16 @@ def _carries(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
 def _little(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Allow less than a try may take, and less than two."""
     desk = Desk(answer, room, run)
-    quick = rule_broken(desk.visit(LITTLE), desk.orders)
+    quick = rule_broken(desk.visit(LITTLE + ON_ITS_WAY, begin_with=LITTLE), desk.orders)
     desk.orders.script = SILENT
-    return quick or rule_broken(desk.visit(SOME), desk.orders)
+    return quick or rule_broken(desk.visit(SOME + ON_ITS_WAY, begin_with=SOME), desk.orders)
 
 
 def _one_fits(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Leave nothing after a pause: some customers, for pauses differ."""
     desk = Desk(answer, room, run, Orders(SILENT))
-    visits = [desk.start(ONE_FITS) for _ in range(AT_ONE_MOMENT)]
+    timeout = ONE_FITS + ON_ITS_WAY
+    visits = [desk.start(timeout, begin_with=ONE_FITS) for _ in range(AT_ONE_MOMENT)]
     return next(
         (found for each in visits if (found := rule_broken(desk.wait(each), desk.orders))), None
     )
@@ -118,7 +120,7 @@ def _one_fits(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
 def _late(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Begin where less is left than is to be kept."""
     desk = Desk(answer, room, run)
-    visit = desk.visit(2 * TOO_LITTLE, begin_with=TOO_LITTLE)
+    visit = desk.visit(TOO_LITTLE + ON_ITS_WAY, begin_with=TOO_LITTLE)
     return taught_in(
         "22",
         first_broken(

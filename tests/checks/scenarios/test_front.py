@@ -439,12 +439,6 @@ def runs_away(request: Any, context: Any, orders: Any) -> Any:
     return way(tie=work)(request, context, orders)
 
 
-def one_after_the_other(request: Any, context: Any, orders: Any) -> Any:
-    """Serve one customer at a time."""
-    with ONE:
-        return way()(request, context, orders)
-
-
 def cap_for_each_try(request: Any, context: Any, orders: Any) -> Any:
     """Cap what is left at each try anew."""
     send, call = to_send(context), None
@@ -519,9 +513,6 @@ def cancels_the_customer(context: Any, call: Any) -> Any:
         context.cancel()
         return order_pb2.PlaceOrderResponse()
     return call.result()
-
-
-ONE = threading.Lock()
 
 
 def misspelt(request: Any, context: Any, orders: Any) -> Any:
@@ -615,7 +606,6 @@ def test_front_stub() -> None:
         (way(end=aborts_inside_a_try), "and the customer got INTERNAL", "the list in the exercise"),
         (way(end=an_answer_of_its_own), "another answer than `orders` gave", "the try brought"),
         (first_error, "the customer got UNAVAILABLE", "the code of the last try"),
-        (one_after_the_other, "the customer", "Notebook 22"),  # gives up, or is never served
         (cap_for_each_try, "more time than the customer had left", "allows 2 seconds"),
         (caps_no_deadline_only, "more time than the customer had left", "allows 2 seconds"),
         (pause_from_the_start, "a try came at once after the one before", "Notebook 26"),
