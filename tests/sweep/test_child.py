@@ -8,8 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka import Consumer
 
 from labsvc.sweep import child
+from labsvc.sweep.packing import copied
 from tests.patience import patience
 
 if TYPE_CHECKING:
@@ -45,3 +47,8 @@ def test_way_to_start_children(monkeypatch: pytest.MonkeyPatch, length: int, way
     """The server is used as long as its socket fits."""
     monkeypatch.setattr(child, "get_temp_dir", lambda: "/" + "t" * (length - 1))
     assert child._context().get_start_method() == way
+
+
+def test_classes_of_a_c_module_under_another_name() -> None:
+    """Those of confluent-kafka say `cimpl`, and nothing of that name can be imported."""
+    assert copied(Consumer) is Consumer

@@ -151,6 +151,15 @@ def on_its_own(db: sqlite3.Connection, bootstrap: str, topic: str) -> None:
         own.commit()
 
 
+def checkpoints(db: sqlite3.Connection, bootstrap: str, topic: str) -> None:
+    """Solve it, and ask for all of it to be moved into the database at once."""
+    for event in read_log(bootstrap, topic, known(db)):
+        with db:
+            add(db, event)
+            note(db, event)
+        db.execute("PRAGMA wal_checkpoint")
+
+
 def by_a_table_of_its_own(db: sqlite3.Connection, bootstrap: str, topic: str) -> None:
     """Solve it with a row for each event that was applied."""
     with db:
@@ -570,6 +579,7 @@ def test_each_once_solved() -> None:
         by_script,
         by_a_table_of_its_own,
         by_update,
+        checkpoints,
         on_its_own,
         partition_by_partition,
         skips_what_is_known,
