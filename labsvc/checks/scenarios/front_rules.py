@@ -77,11 +77,6 @@ def _answers(visit: Visit, orders: Orders) -> Verdict | None:
 def _asks(visit: Visit) -> Verdict | None:
     return first_broken(
         (
-            not visit.seen.starts and visit.left < KEEP + CLOCK,
-            "the customer's time ran out before your function began a try",
-            "What does it wait for before the first one?",
-        ),
-        (
             not visit.seen.starts,
             f"a customer had time and got {visit.code}, and `orders` was not asked",
             f"Ask nobody only with {KEEP:g} seconds or less. No deadline reads as 10**18 seconds.",
