@@ -115,7 +115,7 @@ def turn_of_the_commit() -> int:
 def main() -> int:
     """Try the mutations, some at a time; return 1 if one survived."""
     parser = argparse.ArgumentParser(description="Take each fix out and see something fail.")
-    parser.add_argument("numbers", metavar="NN", nargs="*", help="numbers, as 22; all if none is given")
+    parser.add_argument("numbers", metavar="NN", nargs="*", help="as 22; all if none is given")
     parser.add_argument("--one-in", type=int, default=1, help="leave out all but one in so many")
     options = parser.parse_args()
     mutations = load(options.numbers)[turn_of_the_commit() % options.one_in :: options.one_in]
