@@ -24,7 +24,7 @@ SECONDS = 0.01
 RENDER_SECONDS = 1.0  # until the template gives up on an event that it cannot read
 SLOW_SECONDS = 1.0
 RELAY_SECONDS = 0.05
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 15.0  # a lab that is busy takes its time to answer itself
 POISON = b"\xff no order"
 
 
