@@ -45,6 +45,8 @@ database_errors, crash_points      62: a database that fails, a process that is 
 event_log, effects                 62, its stage: a log and a database, and what is wrong in there
 on_call                            63: a shop with one or two things wrong
 untouched                          63: what a mend must leave as it was
+crowd, crowd_stage                 T0, and its stage: a shop that stalls and loses what passes
+crowd_rules                        T0: what holds for each customer, and for the report
 cart, cart_stage                   T1, and its stage: two versions of a contract, and a service
 cart_rules, cart_bodies            T1: what holds for each change, and what a page sends
 front, front_visits                T2, and its stage: customers, a desk, and the orders behind it
@@ -52,6 +54,9 @@ front_rules, front_leaving         T2: what holds for each visit, and customers 
 restart, restart_stage             T5, and its stage: a queue, a database, a queue of events
 restart_rules, restart_events      T5: what holds after each call, and of the events that went out
 restart_faults                     T5: a database that fails, is held up, and is written by others
+watched, watched_stage             T6, and its stage: a worker's loop, a collector, a log that hangs
+watched_visits, watched_rules      T6: one message, and what holds for each
+watched_numbers                    T6: the numbers of all, and a log that hangs
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire

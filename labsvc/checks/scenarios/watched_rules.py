@@ -1,0 +1,187 @@
+"""Part of the check of T6: what holds for each message.
+
+Each rule says which notebook teaches it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from labsvc.checks.scenarios.traceparent import ids
+from labsvc.checks.verdict import Verdict, first_broken, taught_in
+from labsvc.checks.wording import summary
+
+if TYPE_CHECKING:
+    from labsvc.checks.scenarios.watched_stage import Watched
+    from labsvc.checks.scenarios.watched_visits import Visit
+
+KINDS = ("order", "cancel")  # as the exercise says
+KEYS = {"trace_id", "kind", "outcome", "ms"}
+TRACE_KEYS = {"traceparent", "tracestate", "baggage"}
+SLACK_MS = 20.0  # by which the clocks that a learner may use can differ
+WORDS = {
+    "ok": "was handled",
+    "refused": "was refused with a ValueError",
+    "failed": "failed",
+    "cancelled": "was cancelled",
+}
+
+
+def wrong_visit(run: Watched, visit: Visit) -> Verdict | None:
+    """Return what is wrong with one message, None if nothing is."""
+    said = f"a message {WORDS[visit.outcome]}"
+    if visit.kind not in KINDS:
+        said = f"a message of another kind {WORDS[visit.outcome]}"
+    return (
+        _wrong_end(visit, said)
+        or taught_in("60", _wrong_trace(run, visit, said))
+        or taught_in("60", _wrong_events(run, visit, said))
+        or taught_in("61", _wrong_line(run, visit, said))
+    )
+
+
+def _wrong_end(visit: Visit, said: str) -> Verdict | None:
+    return taught_in(
+        "61",
+        first_broken(
+            (visit.runs == 0, f"{said}, and `handle` was not called", "Await it for each message."),
+            (
+                visit.waited,
+                f"{said}, and your function did not return",
+                "Behind `handle` there is a line to hand over. What else does it wait for?",
+            ),
+            (
+                visit.runs > 1,
+                f"{said}, and `handle` was called {visit.runs} times",
+                "Await it once.",
+            ),
+            (
+                visit.outcome != "ok" and visit.raised is None,
+                f"{said}, and your function returned as if all was well",
+                "A bare `raise` in an `except` hands on what came; a `finally` does so by itself.",
+            ),
+            (
+                visit.raises is not None and visit.raised is not visit.raises,
+                f"{said}, and your function raised {summary(visit.raised or Exception())}",
+                "What leaves `handle` leaves your function, the very same.",
+            ),
+        ),
+    )
+
+
+def _wrong_trace(run: Watched, visit: Visit, said: str) -> Verdict | None:
+    came, span = ids(visit.carrier), run.spans.get(visit.span.span)
+    is_error = visit.outcome in ("refused", "failed")
+    return first_broken(
+        (
+            visit.span.trace == run.loop and visit.traced == "yes",
+            f"{said}, in the trace of the worker's own loop and not in that of its headers",
+            "`propagate.extract(message.headers)` makes a context of them: begin the span in it.",
+        ),
+        (
+            visit.span.trace == run.loop,
+            f"{said} that came without a trace, in that of the worker's own loop",
+            "Begin the span in what `propagate.extract` returns, also where nothing came.",
+        ),
+        (
+            bool(came.trace) and visit.span.trace != came.trace,
+            f"{said}, and `handle` ran in another trace than its headers say",
+            "`propagate.extract(message.headers)` makes a context of them: begin the span in it.",
+        ),
+        (
+            span is None,
+            f"{said}, and the span in which `handle` ran was not yours, or never ended",
+            "`tracer.start_as_current_span` makes one current, and ends it, whatever comes.",
+        ),
+        (
+            span is not None and span.name != "handle",
+            f"{said}, and its span is called {span.name if span else ''}",
+            "The span is called `handle`.",
+        ),
+        (
+            span is not None and span.kind != "consumer",
+            f"{said}, and its span is of kind {span.kind if span else ''}",
+            "`kind=SpanKind.CONSUMER` says that it waited in a queue.",
+        ),
+        (
+            span is not None and span.parent_id != came.span,
+            f"{said}, and its span is not the child of what its headers say",
+            "One span, begun in the context that `extract` made.",
+        ),
+        (
+            span is not None and is_error and not span.error,
+            f"{said}, and its span looks as if all was well",
+            "The error has to pass the end of the span's `with`: catch it outside, or set it.",
+        ),
+        (
+            span is not None and span.error and visit.outcome == "ok",
+            f"{said}, and its span is an error",
+            "Only the span of a message that failed is one.",
+        ),
+    )
+
+
+def _wrong_events(run: Watched, visit: Visit, said: str) -> Verdict | None:
+    sent = run.events.get(visit.body, [])
+    others = {key for headers in sent for key in headers} - TRACE_KEYS
+    return first_broken(
+        (
+            len(sent) != visit.sends,
+            f"{said}, sent {visit.sends} events, and {len(sent)} went out",
+            "`send(body)` awaits `publish(body, headers)` once.",
+        ),
+        (
+            bool(others),
+            f"{said}, and its event has more than the trace in its headers: {min(others or '-')}",
+            "A new dict for each event, filled by `propagate.inject`: a token is not passed on.",
+        ),
+        (
+            any(ids(headers)[:2] != visit.span[:2] for headers in sent),
+            f"{said}, and its event does not carry on its span",
+            "`propagate.inject(headers)` writes the span that is current: call it within `send`.",
+        ),
+    )
+
+
+def _wrong_line(run: Watched, visit: Visit, said: str) -> Verdict | None:
+    def of_it(line: Any) -> bool:
+        return isinstance(line, dict) and line.get("trace_id") == visit.span.trace
+
+    lines = [line for line in run.lines if of_it(line)]
+    line = lines[0] if lines else {}
+    ms = line.get("ms")
+    is_number = isinstance(ms, int | float) and not isinstance(ms, bool) and math.isfinite(ms)
+    return first_broken(
+        (
+            len(lines) != 1,
+            f"{said}, and {len(lines)} lines have its trace id",
+            "Write one in a `finally`. A write that raises costs that line, and no other.",
+        ),
+        (
+            run.secret in repr(line),
+            f"{said}, and a secret is in its line",
+            "The texts of errors and the headers stay out.",
+        ),
+        (
+            set(line) != KEYS,
+            f"{said}, and its line has the keys {', '.join(sorted(map(str, line)))}",
+            "The keys are `trace_id`, `kind`, `outcome` and `ms`, and no others.",
+        ),
+        (
+            line.get("outcome") != visit.outcome,
+            f"{said}, and its line says {line.get('outcome')}, not {visit.outcome}",
+            "CancelledError is no `Exception`, and a ValueError is one: name both.",
+        ),
+        (
+            line.get("kind") != visit.kind,
+            f"{said}, and its line has the kind {line.get('kind')}",
+            "A line has the kind as it came: only labels have to be few.",
+        ),
+        (
+            not is_number or not visit.lasted - SLACK_MS <= float(ms or 0) <= visit.took + SLACK_MS,
+            f"{said}, and `ms` is not how long it took",
+            "A difference of two clock readings around `handle`, times 1000.",
+        ),
+        lines=len(lines),
+    )

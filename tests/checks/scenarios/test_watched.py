@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry import context, propagate, trace
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXERCISE = "T6-watched"
+KNOWN = ("order", "cancel")
+
+
+def by_queue(write: Any, lost: Any, most: int = 100, log: Any = contextlib.suppress) -> Any:
+    """Return what takes a line, and does not wait."""
+    lines: asyncio.Queue[Any] = asyncio.Queue(most)
+    writers: list[Any] = []
+
+    async def write_lines() -> None:
+        while True:
+            line = await lines.get()
+            with log(Exception):
+                await write(line)
+
+    async def put(line: Any) -> None:
+        if not writers:
+            writers.append(asyncio.create_task(write_lines()))
+        try:
+            lines.put_nowait(line)
+        except asyncio.QueueFull:
+            lost.inc()
+
+    return put
+
+
+def dies_of_an_error(write: Any, lost: Any) -> Any:
+    """Let the writer end with the first error of the log."""
+    return by_queue(write, lost, log=lambda _: contextlib.nullcontext())
+
+
+def without_a_bound(write: Any, lost: Any) -> Any:
+    """Let all wait."""
+    return by_queue(write, lost, most=0)
+
+
+def of_ten(write: Any, lost: Any) -> Any:
+    """Let few wait."""
+    return by_queue(write, lost, most=10)
+
+
+def uncounted(write: Any, _: Any) -> Any:
+    """Count no line that is lost."""
+
+    class Nobody:
+        def inc(self) -> None:
+            pass
+
+    return by_queue(write, Nobody())
+
+
+def at_once(write: Any, _: Any) -> Any:
+    """Wait for the log."""
+
+    async def put(line: Any) -> None:
+        with contextlib.suppress(Exception):
+            await write(line)
+
+    return put
+
+
+def for_a_second(write: Any, lost: Any) -> Any:
+    """Give the log a while, and then go on."""
+
+    async def put(line: Any) -> None:
+        try:
+            await asyncio.wait_for(write(line), 0.1)
+        except Exception:  # noqa: BLE001  # as a log may raise
+            lost.inc()
+
+    return put
+
+
+def a_task_each(write: Any, _: Any) -> Any:
+    """Begin a task for each line."""
+    tasks = set()
+
+    async def put(line: Any) -> None:
+        tasks.add(asyncio.create_task(write(line)))
+
+    return put
+
+
+def the_newest(write: Any, lost: Any) -> Any:
+    """Solve it with a deque that drops the oldest, and a task that ends with its work."""
+    waiting: deque[Any] = deque()
+    busy: list[Any] = []
+
+    async def write_all() -> None:
+        while waiting:
+            with contextlib.suppress(Exception):
+                await write(waiting.popleft())
+        busy.clear()
+
+    async def put(line: Any) -> None:
+        if len(waiting) == 100:  # as the exercise says
+            waiting.popleft()
+            lost.inc()
+        waiting.append(line)
+        if not busy:
+            busy.append(asyncio.create_task(write_all()))
+
+    return put
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return the word for how `handle` ended."""
+    if error is None:
+        return "ok"
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return "refused" if isinstance(error, ValueError) else "failed"
+
+
+def line_of(span: Any, kind: str, outcome: str, took: float, _: Any) -> dict[str, Any]:
+    """Return the line of a message."""
+    trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+    return {"trace_id": trace_id, "kind": kind, "outcome": outcome, "ms": 1000 * took}
+
+
+def known(kind: str) -> str:
+    """Return the label of a kind."""
+    return kind if kind in KNOWN else "other"
+
+
+def new(_: Any) -> dict[str, Any]:
+    """Return the headers to begin with."""
+    return {}
+
+
+def way(
+    *,
+    log: Callable[..., Any] = by_queue,
+    parent: Callable[[Any], Any] = lambda message: propagate.extract(message.headers),
+    headers: Callable[[Any], dict[str, Any]] = new,
+    line: Callable[..., Any] = line_of,
+    label: Callable[[str], str] = known,
+    outcome: Callable[[Any], str] = outcome_of,
+    catches: type[BaseException] = BaseException,
+    name: str = "handle",
+    kind: SpanKind = SpanKind.CONSUMER,
+    count: Callable[[str], bool] = lambda _: True,
+    unit: float = 1,
+    hands_on: bool = True,
+) -> Callable[..., Any]:
+    """Return an answer, right but for what is said here."""
+
+    def watched(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+        handled = Counter("messages", "-", ["kind", "outcome"], registry=registry)
+        seconds = Histogram("message_seconds", "-", ["kind"], registry=registry)
+        put = log(write, Counter("lines_lost", "-", registry=registry))
+
+        async def on_message(message: Any) -> None:
+            async def send(body: bytes) -> None:
+                made = headers(message)
+                propagate.inject(made)
+                await publish(body, made)
+
+            error, start = None, time.monotonic()
+            with contextlib.ExitStack() as ends:
+                if not hands_on:
+                    ends.enter_context(contextlib.suppress(Exception))
+                span = ends.enter_context(
+                    tracer.start_as_current_span(name, parent(message), kind=kind)
+                )
+                try:
+                    await handle(message.body, send)
+                except catches as raised:
+                    error = raised
+                    raise
+                finally:
+                    took, word = time.monotonic() - start, outcome(error)
+                    if count(word):
+                        handled.labels(label(message.type), word).inc()
+                        seconds.labels(label(message.type)).observe(took * unit)
+                    await put(line(span, message.type, word, took, (error, message)))
+
+        return on_message
+
+    return watched
+
+
+def by_hand(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Solve it with a span that is begun, attached, marked and ended by hand."""
+    handled = Counter("messages_total", "-", ("outcome", "kind"), registry=registry)
+    seconds = Histogram("message_seconds", "-", ("kind",), registry=registry, buckets=(0.1, 1))
+    put = by_queue(write, Counter("lines_lost_total", "-", registry=registry))
+
+    async def on_message(message: Any) -> Any:
+        span = tracer.start_span("handle", propagate.extract(message.headers), SpanKind.CONSUMER)
+        here = trace.set_span_in_context(span)
+
+        async def send(body: bytes) -> None:
+            headers: dict[str, str] = {}
+            propagate.inject(headers, here)
+            await publish(body, headers)
+
+        token, error, start = context.attach(here), None, time.perf_counter()
+        try:
+            return await handle(message.body, send)
+        except BaseException as raised:
+            error = raised
+            if isinstance(raised, Exception):
+                span.set_status(Status(StatusCode.ERROR))
+            raise
+        finally:
+            context.detach(token)
+            span.end()
+            took, word = time.perf_counter() - start, outcome_of(error)
+            handled.labels(kind=known(message.type), outcome=word).inc()
+            seconds.labels(known(message.type)).observe(took)
+            await put(line_of(span, message.type, word, round(took, 3), None))
+
+    return on_message
+
+
+def all_headers(message: Any) -> dict[str, Any]:
+    """Hand on all that came."""
+    return dict(message.headers)
+
+
+def with_the_error(*args: Any) -> dict[str, Any]:
+    """Put the text of an error into the outcome."""
+    error, _ = args[-1]
+    return line_of(*args) | ({"outcome": f"{args[2]} {error}"} if error else {})
+
+
+def with_headers(*args: Any) -> dict[str, Any]:
+    """Put all headers into the line."""
+    return line_of(*args) | {"headers": dict(args[-1][1].headers)}
+
+
+def with_a_key_more(*args: Any) -> dict[str, Any]:
+    """Put another field into the line."""
+    return line_of(*args) | {"level": "INFO"}
+
+
+def with_the_label(*args: Any) -> dict[str, Any]:
+    """Put the label into the line."""
+    return line_of(*args) | {"kind": known(args[1])}
+
+
+def in_seconds(*args: Any) -> dict[str, Any]:
+    """Tell seconds."""
+    line = line_of(*args)
+    return line | {"ms": line["ms"] / 1000}
+
+
+def as_a_number(*args: Any) -> dict[str, Any]:
+    """Tell the id as a number."""
+    return line_of(*args) | {"trace_id": args[0].get_span_context().trace_id}
+
+
+def never_refused(error: BaseException | None) -> str:
+    """Take a refusal for a failure."""
+    return "failed" if isinstance(error, ValueError) else outcome_of(error)
+
+
+def two_words(error: BaseException | None) -> str:
+    """Take a cancel for a failure."""
+    return "failed" if isinstance(error, asyncio.CancelledError) else outcome_of(error)
+
+
+def never_a_span(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Begin a span, and leave it open."""
+    handled = way()(handle, publish, tracer, registry, write)
+
+    async def on_message(message: Any) -> None:
+        span = tracer.start_span("handle", propagate.extract(message.headers))
+        message.headers.clear()
+        propagate.inject(message.headers, trace.set_span_in_context(span))
+        await handled(message)
+
+    return on_message
+
+
+def handles_nothing(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Do nothing."""
+
+    async def on_message(message: Any) -> None:
+        pass
+
+    return on_message
+
+
+def swallows_a_cancel(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Return when its task is cancelled."""
+    handled = way()(handle, publish, tracer, registry, write)
+
+    async def on_message(message: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await handled(message)
+
+    return on_message
+
+
+def of_the_process(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Count where nobody looks."""
+    return way()(handle, publish, tracer, CollectorRegistry(), write)
+
+
+def one_after_the_other(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Keep what belongs to one message where all see it."""
+    last: list[Any] = [None]
+
+    def shared(*args: Any) -> dict[str, Any]:
+        return line_of(last[0], *args[1:])
+
+    def parent(message: Any) -> Any:
+        return propagate.extract(message.headers)
+
+    async def noted(body: bytes, send: Any) -> None:
+        last[0] = trace.get_current_span()
+        await handle(body, send)
+
+    return way(line=shared, parent=parent)(noted, publish, tracer, registry, write)
+
+
+def misspelt(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Use a name that does not exist."""
+    return handel  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [way(), way(log=the_newest), by_hand],
+    ids=["plain", "newest", "by_hand"],
+)
+def test_watched_solved(answer: Callable[..., Any]) -> None:
+    """Whatever holds the five points solves it."""
+    assert_solved(EXERCISE, answer)
+
+
+def test_watched_stub() -> None:
+    """The stub is not attempted."""
+
+    def stub(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+        raise NotImplementedError
+
+    assert_not_attempted(EXERCISE, stub)
+
+
+@pytest.mark.parametrize(
+    ("answer", "guarantee", "hint"),
+    [
+        (way(log=at_once), "the log hung, and a message waited for it", "Notebook 60"),
+        (way(log=for_a_second), "lines that had waited came", "Keep what waits"),
+        (way(log=a_task_each), "writes were under way at once", "has a bound"),
+        (way(log=without_a_bound), "130 lines waited for it", "asyncio.Queue(100)"),
+        (way(log=of_ten), "lines that had waited came", "Keep what waits"),
+        (way(log=uncounted), "`lines_lost_total` says 0", "Count each line"),
+        (way(log=dies_of_an_error), "0 lines have its trace id", "A write that raises"),
+        (way(parent=lambda _: None), "in the trace of the worker's own loop", "extract"),
+        (way(parent=lambda m: propagate.extract(m.headers) or None), "without a trace", "Begin"),
+        (way(parent=lambda _: context.Context()), "in another trace than", "Notebook 60"),
+        (way(headers=all_headers), "more than the trace in its headers: auth", "not passed on"),
+        (way(name="message"), "its span is called message", "is called `handle`"),
+        (way(kind=SpanKind.INTERNAL), "of kind internal", "SpanKind.CONSUMER"),
+        (never_a_span, "not the child of what its headers say", "One span"),
+        (way(line=with_the_error), "a secret is in its line", "Notebook 61"),
+        (way(line=with_headers), "a secret is in its line", "Notebook 61"),
+        (way(line=with_a_key_more), "its line has the keys", "and no others"),
+        (way(line=with_the_label), "its line has the kind other", "as it came"),
+        (way(line=in_seconds), "`ms` is not how long it took", "times 1000"),
+        (way(line=as_a_number), "0 lines have its trace id", "Write one"),
+        (way(outcome=never_refused), "its line says failed, not refused", "name both"),
+        (way(outcome=two_words), "its line says failed, not cancelled", "name both"),
+        (way(catches=Exception), "its line says ok, not cancelled", "name both"),
+        (way(hands_on=False), "returned as if all was well", "A bare `raise`"),
+        (swallows_a_cancel, "cancelled, and your function returned as if", "A bare `raise`"),
+        (of_the_process, "no `messages_total` with kind and outcome", "See the exercise"),
+        (way(label=str), "made a series of its own", "`other` takes them all"),
+        (way(count=lambda word: word == "ok"), "is not what `messages_total`", "in a `finally`"),
+        (way(unit=1000), "another unit than seconds", "Seconds in metrics"),
+        (handles_nothing, "`handle` was not called", "Await it"),
+        (one_after_the_other, "lines have its trace id", "Notebook 61"),
+        (misspelt, "NameError", "a slip in the name"),
+    ],
+)
+def test_watched_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
+    """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
+    assert_wrong(EXERCISE, answer, guarantee, hint)
