@@ -10,7 +10,7 @@ from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
 from labsvc.checks.in_child import live
 from labsvc.checks.scenarios.restart_faults import beside_others, bounded, database_fails
-from labsvc.checks.scenarios.restart_rules import CALL_SECONDS, call, what_is_wrong
+from labsvc.checks.scenarios.restart_rules import call, what_is_wrong
 from labsvc.checks.scenarios.restart_stage import START, UNREADABLE, Sent, Stage, cancel, orders
 from labsvc.checks.verdict import Verdict, solved
 from labsvc.sweep import Database
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from labsvc.checks.sandbox import Sandbox
     from labsvc.checks.submission import Submission
     from labsvc.sweep import Run
+
+CASE_SECONDS = 30.0  # one takes less than a second where there is time
+AT_ONCE = 4  # runs of a sweep, beside five other cases: more would run into each other's timeouts
 
 
 @exercise(
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 def restart(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`catch_up(db, url, inbox, events)`: each message has one effect, and one event of it."""
     cases = Cases(answer, sandbox)
-    asked = partial(cases.broken, within=3 * CALL_SECONDS)
+    asked = partial(cases.broken, within=CASE_SECONDS, at_once=AT_ONCE)
     beside = [_cancelled_after, _cancelled_before, database_fails, beside_others, bounded]
     return (
         asked(_all_sorts)
@@ -82,7 +85,7 @@ def _in_turn(stage: Stage, *kinds: str) -> Verdict | None:
 
 def _links_break(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Break its connection at messages, confirms and acknowledgements, and call it again."""
-    stage = Stage(answer, room, run)
+    stage = Stage(answer, room, run, waits=2)
     stage.send(*orders(1), random.choice(UNREADABLE))
     for _ in run.plan:
         if found := call(stage):

@@ -94,7 +94,7 @@ def beside_others(answer: Submission, room: Sandbox, run: Run) -> Verdict | None
         if next(statements) == strike_at:
             sold += _sells_one(stage.path)
 
-    for strike_at in range(1, MOST_STATEMENTS + 1):  # noqa: B007  # the callback reads it
+    for strike_at in range(1, MOST_STATEMENTS + 1):  # the callback reads it
         with stage.db:
             stage.db.execute("UPDATE stock SET units = ?", (START,))
         [order] = orders(1, START)
@@ -108,6 +108,8 @@ def beside_others(answer: Submission, room: Sandbox, run: Run) -> Verdict | None
             answer(stage.db, *stage.args)
         if found := taught_in("52", _sold_twice(stage, order, sold)):
             return found
+        if next(statements) <= strike_at:
+            break  # it has no more statements
     return None
 
 

@@ -6,6 +6,7 @@ Each rule says which notebook teaches it.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from labsvc.checks.scenarios.traceparent import ids
@@ -150,9 +151,15 @@ def _wrong_line(run: Watched, visit: Visit, said: str) -> Verdict | None:
 
     lines = [line for line in run.lines if of_it(line)]
     line = lines[0] if lines else {}
+    odd = [one for one in run.lines if not isinstance(one, dict) or not _is_id(one)]
     ms = line.get("ms")
     is_number = isinstance(ms, int | float) and not isinstance(ms, bool) and math.isfinite(ms)
     return first_broken(
+        (
+            not lines and bool(odd),
+            f"{said}, and a line has no trace id of 32 digits in hex",
+            "`trace.format_trace_id(...)` writes it as headers have it; a line is a dict.",
+        ),
         (
             len(lines) != 1,
             f"{said}, and {len(lines)} lines have its trace id",
@@ -185,3 +192,7 @@ def _wrong_line(run: Watched, visit: Visit, said: str) -> Verdict | None:
         ),
         lines=len(lines),
     )
+
+
+def _is_id(line: dict[str, Any]) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", str(line.get("trace_id"))) is not None

@@ -317,6 +317,23 @@ def of_the_process(handle: Any, publish: Any, tracer: Any, registry: Any, write:
     return way()(handle, publish, tracer, CollectorRegistry(), write)
 
 
+def injects_before(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
+    """Send on what came, and not the span."""
+
+    async def came(body: bytes, headers: dict[str, Any]) -> None:
+        await publish(body, CAME[body] or headers)
+
+    async def noted(message: Any) -> None:
+        CAME[message.body] = {k: v for k, v in message.headers.items() if k == "traceparent"}
+        await handled(message)
+
+    handled = way()(handle, came, tracer, registry, write)
+    return noted
+
+
+CAME: dict[bytes, dict[str, Any]] = {}
+
+
 def one_after_the_other(handle: Any, publish: Any, tracer: Any, registry: Any, write: Any) -> Any:
     """Keep what belongs to one message where all see it."""
     last: list[Any] = [None]
@@ -380,11 +397,12 @@ def test_watched_stub() -> None:
         (way(line=with_a_key_more), "its line has the keys", "and no others"),
         (way(line=with_the_label), "its line has the kind other", "as it came"),
         (way(line=in_seconds), "`ms` is not how long it took", "times 1000"),
-        (way(line=as_a_number), "0 lines have its trace id", "Write one"),
+        (way(line=as_a_number), "no trace id of 32 digits in hex", "format_trace_id"),
         (way(outcome=never_refused), "its line says failed, not refused", "name both"),
         (way(outcome=two_words), "its line says failed, not cancelled", "name both"),
         (way(catches=Exception), "its line says ok, not cancelled", "name both"),
         (way(hands_on=False), "returned as if all was well", "A bare `raise`"),
+        (injects_before, "its event does not carry on its span", "Notebook 60"),
         (swallows_a_cancel, "cancelled, and your function returned as if", "A bare `raise`"),
         (of_the_process, "no `messages_total` with kind and outcome", "See the exercise"),
         (way(label=str), "made a series of its own", "`other` takes them all"),
