@@ -36,7 +36,7 @@ def _shorter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_call, "WARM_SECONDS", 0.5)
     monkeypatch.setattr(on_call, "SETTLE_SECONDS", 3.0)
     monkeypatch.setattr(on_call, "LEVEL_SECONDS", 3.0)
-    monkeypatch.setattr(on_call, "WITHIN_SECONDS", 6.0)
+    monkeypatch.setattr(on_call, "WITHIN_SECONDS", 10.0)
 
 
 def mend_one(shop: Shop) -> str:
