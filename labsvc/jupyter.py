@@ -85,7 +85,7 @@ def arguments(folder: Path, first: Path, extra: Sequence[str] = ()) -> list[str]
     """Return JupyterLab's arguments to open the notebook `first` in `folder`; `extra` wins."""
     fixed = [
         f"--ServerApp.root_dir={folder}",
-        f"--LabApp.default_url=/lab/tree/{quote(first.as_posix())}?file-browser-path=/",
+        f"--LabApp.default_url=/lab/tree/{quote(first.as_posix())}",
         "--ServerApp.ip=127.0.0.1",
         "--Application.log_level=WARN",
         "--LabApp.news_url=None",
