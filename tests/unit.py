@@ -3,11 +3,17 @@
 Many tests hold what an answer is told within some seconds, and four at a time have two cores. One
 that fails there and passes alone fell to the load: it is named at the end, to be mended. One that
 fails alone too is a failure, and so are more than a few at once.
+
+    python tests/unit.py [--all]
+
+Of the wrong answers to the exercises one in three is tried, another one with each commit; all of
+them with `--all`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +33,8 @@ def pytest(*options: str) -> int:
 
 def main() -> int:
     """Run all, then what failed; return pytest's exit code."""
+    if "--all" not in sys.argv:
+        os.environ["WRONG_ANSWERS_ONE_IN"] = "3"
     code = pytest("--cache-clear", "-n", "4", "--dist", "worksteal")
     if code != FAILED:
         return code

@@ -5,7 +5,7 @@
 The files beside this one list the mutations, a file per notebook. Each is applied to a copy of the
 checkout. A mutation that nothing notices has survived: then the fix is not shown, or not tested.
 
-All of them take longer than the rest of CI together. So CI tries one in three, and another one with
+All of them take longer than the rest of CI together. So CI tries one in four, and another one with
 each commit.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.commit import turn_of_the_commit
 from tests.mutations.checkout import ROOT, Copies, copies, run_in
 
 HERE = Path(__file__).parent
@@ -104,12 +105,6 @@ def survives(mutation: Mutation, checkouts: Copies) -> str:
     if code in (1, None):
         return ""  # no end is a failure too
     return f"pytest could not run it: {output[-500:]}" if code else "nothing failed"
-
-
-def turn_of_the_commit() -> int:
-    """Return a number that differs from commit to commit."""
-    command = ["git", "rev-parse", "HEAD"]
-    return int(subprocess.check_output(command, cwd=ROOT, text=True), 16)
 
 
 def main() -> int:
