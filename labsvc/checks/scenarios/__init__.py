@@ -46,7 +46,7 @@ event_log, effects                 62, its stage: a log and a database, and what
 on_call                            63: a shop with one or two things wrong
 untouched                          63: what a mend must leave as it was
 crowd, crowd_stage                 T0, and its stage: a shop that stalls and loses what passes
-crowd_rules                        T0: what holds for each customer, and for the report
+crowd_rules, crowd_report          T0: what holds for the orders, and for the report on them
 cart, cart_stage                   T1, and its stage: two versions of a contract, and a service
 cart_rules, cart_bodies            T1: what holds for each change, and what a page sends
 front, front_visits                T2, and its stage: customers, a desk, and the orders behind it

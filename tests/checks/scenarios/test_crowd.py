@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import asyncio
+import queue
+import statistics
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from tests.wrong_answer import assert_not_attempted, assert_solved, assert_wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Ends = list[tuple[bool, float]]
+
+pytestmark = pytest.mark.usefixtures("answers_have_ended")
+
+EXERCISE = "T0-crowd"
+
+
+def tea(order_id: str) -> dict[str, Any]:
+    """Return the body of an order."""
+    return {
+        "order_id": order_id,
+        "user_id": "u-1",
+        "lines": [{"sku": "tea-100", "quantity": 1}],
+    }
+
+
+def new() -> str:
+    """Return an id of its own."""
+    return str(uuid.uuid4())
+
+
+def rank(waits: Sequence[float], percent: int = 95) -> float:
+    """Return the nearest rank."""
+    return sorted(waits)[-(-len(waits) * percent // 100) - 1]
+
+
+def report(ends: Ends) -> Any:
+    """Return what the exercise asks for."""
+    ordered = sum(well for well, _ in ends)
+    return {
+        "ordered": ordered,
+        "failed": len(ends) - ordered,
+        "p95": rank([wait for _, wait in ends]),
+    }
+
+
+def sent(http: httpx2.Client, body: dict[str, Any]) -> bool:
+    """Send once; return whether it went well."""
+    return http.post("/v1/orders", json=body).is_success
+
+
+def way(
+    *,
+    most: int = 3,
+    errors: Any = httpx2.TransportError,
+    new_id: Callable[[], str] = new,
+    once: bool = True,
+    rest: float = 0,
+    workers: int = 60,
+    send: Callable[[httpx2.Client, dict[str, Any]], bool] = sent,
+    sleep: Callable[[float], object] = time.sleep,
+    since: Callable[[float, float, float], float] = lambda wanted, _first, _last: wanted,
+    report: Callable[[Ends], Any] = report,
+    body: Callable[[str], dict[str, Any]] = tea,
+) -> Callable[..., Any]:
+    """Return an answer, right but for what is said here."""
+
+    def order_for_all(http: httpx2.Client, starts: list[float]) -> Any:
+        began = time.monotonic()
+
+        def customer(start: float) -> tuple[bool, float]:
+            order_id = new_id()
+            sleep(max(0, began + start - time.monotonic()))
+            well, first, last = False, time.monotonic(), 0.0
+            for number in range(most):
+                time.sleep(rest if number else 0)
+                last = time.monotonic()
+                try:
+                    well = send(http, body(order_id if once else new_id()))
+                    break
+                except errors:
+                    pass
+            return well, time.monotonic() - since(began + start, first, last)
+
+        with ThreadPoolExecutor(workers) as pool:
+            return report(list(pool.map(customer, starts)))
+
+    return order_for_all
+
+
+def by_a_dispatcher(http: httpx2.Client, starts: list[float]) -> Any:
+    """Start a thread at each moment; hear of each end through a queue."""
+    began, ends = time.perf_counter(), queue.Queue[tuple[bool, float]]()
+
+    def customer(order: dict[str, Any], wanted: float) -> None:
+        answer = None
+        for _ in range(3):
+            try:
+                answer = http.post("/v1/orders", json=order)
+            except httpx2.TransportError:
+                continue
+            break
+        ends.put((answer is not None and answer.is_success, time.perf_counter() - wanted))
+
+    for start in starts:
+        time.sleep(max(0, began + start - time.perf_counter()))
+        threading.Thread(target=customer, args=(tea(new()), began + start)).start()
+    return report([ends.get() for _ in starts])
+
+
+def on_asyncio(http: httpx2.Client, starts: list[float]) -> Any:
+    """Sleep on a loop, and send from threads, as many as there are customers."""
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with ThreadPoolExecutor(len(starts)) as pool:
+
+            async def customer(start: float) -> tuple[bool, float]:
+                await asyncio.sleep(began + start - loop.time())
+                order, well = tea(new()), False
+                for _ in range(3):
+                    try:
+                        well = await loop.run_in_executor(pool, sent, http, order)
+                        break
+                    except httpx2.TransportError:
+                        well = False
+                return well, loop.time() - began - start
+
+            return report(await asyncio.gather(*map(customer, starts)))
+
+    return asyncio.run(main())
+
+
+def by_timers(http: httpx2.Client, starts: list[float]) -> Any:
+    """Let a timer wait for each customer; a status error is caught by its own class."""
+    began, ends, lock = time.monotonic(), [], threading.Lock()
+
+    def customer(wanted: float) -> None:
+        order, left, well = tea(new()), 3, False
+        while left:
+            left -= 1
+            try:
+                http.post("/v1/orders", json=order).raise_for_status()
+                well, left = True, 0
+            except httpx2.HTTPStatusError:
+                left = 0
+            except httpx2.TransportError:
+                pass
+        with lock:
+            ends.append((well, time.monotonic() - wanted))
+
+    timers = [threading.Timer(start, customer, [began + start]) for start in starts]
+    for timer in timers:
+        timer.start()
+    for timer in timers:
+        timer.join()
+    return report(ends)
+
+
+def by_default_executor(http: httpx2.Client, starts: list[float]) -> Any:
+    """Send from the threads of the loop's own pool, which are few."""
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(6))
+        began = loop.time()
+
+        async def customer(start: float) -> tuple[bool, float]:
+            await asyncio.sleep(began + start - loop.time())
+            order, well = tea(new()), False
+            for _ in range(3):
+                try:
+                    well = await asyncio.to_thread(sent, http, order)
+                    break
+                except httpx2.TransportError:
+                    well = False
+            return well, loop.time() - began - start
+
+        return report(await asyncio.gather(*map(customer, starts)))
+
+    return asyncio.run(main())
+
+
+def status_again(http: httpx2.Client, body: dict[str, Any]) -> bool:
+    """Raise an error status, as if no answer had come."""
+    http.post("/v1/orders", json=body).raise_for_status()
+    return True
+
+
+def any_answer(http: httpx2.Client, body: dict[str, Any]) -> bool:
+    """Take each answer for a success."""
+    http.post("/v1/orders", json=body)
+    return True
+
+
+def twice(http: httpx2.Client, body: dict[str, Any]) -> bool:
+    """Send two tries at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        return any(list(pool.map(lambda _: sent(http, body), range(2))))
+
+
+def told(**other: Callable[[Ends], Any]) -> Callable[[Ends], Any]:
+    """Report something else under these keys."""
+    return lambda ends: report(ends) | {key: value(ends) for key, value in other.items()}
+
+
+def waits(ends: Ends) -> list[float]:
+    """Return the wait of each customer."""
+    return [wait for _, wait in ends]
+
+
+def leaves_early(http: httpx2.Client, starts: list[float]) -> Any:
+    """Report when half of them have ended."""
+    pool = ThreadPoolExecutor(60)
+    began, ends = time.monotonic(), []
+
+    def customer(start: float) -> None:
+        one = way(workers=1, report=list)
+        time.sleep(max(0, began + start - time.monotonic()))
+        ends.extend(one(http, [0.0]))
+
+    for start in starts:
+        pool.submit(customer, start)
+    while len(ends) < 55:
+        time.sleep(0.01)
+    return report(ends)
+
+
+def half_of_them(http: httpx2.Client, starts: list[float]) -> Any:
+    """Leave customers out who come at the moment of another."""
+    return way()(http, sorted(set(starts)))
+
+
+def gives_nothing(http: httpx2.Client, starts: list[float]) -> Any:
+    """Forget the report."""
+    way()(http, starts)
+
+
+def orders_nothing(http: httpx2.Client, starts: list[float]) -> Any:
+    """Make the report up."""
+    return {"ordered": len(starts), "failed": 0, "p95": 0.1}
+
+
+def misspelt(http: httpx2.Client, starts: list[float]) -> Any:
+    """Use a name that does not exist."""
+    return way()(htp, starts)  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [way(), by_a_dispatcher, on_asyncio, by_timers],
+    ids=["pool", "dispatcher", "asyncio", "timers"],
+)
+def test_crowd_solved(answer: Callable[..., Any]) -> None:
+    """Whatever holds the four points solves it."""
+    assert_solved(EXERCISE, answer)
+
+
+def test_crowd_stub() -> None:
+    """The stub is not attempted."""
+
+    def stub(http: httpx2.Client, starts: list[float]) -> dict[str, float]:
+        raise NotImplementedError
+
+    assert_not_attempted(EXERCISE, stub)
+
+
+@pytest.mark.parametrize(
+    ("answer", "guarantee", "hint"),
+    [
+        (way(once=False), "60 customers came, and", "how often does it run for one customer?"),
+        (way(new_id=lambda: "o-1"), "and 1 orders were sent", "an id of its own"),
+        (way(body=lambda i: tea(i) | {"user_id": "u-2"}), "something else", "Notebook 00"),
+        (half_of_them, "60 customers came, and 5", "nobody is left out"),
+        (orders_nothing, "no customer's order was sent", "`tea(order_id)`"),
+        (way(workers=1), "customers had ordered, long after", "as many threads as customers"),
+        (way(workers=6), "long after their start", "Notebook 01"),
+        (by_default_executor, "long after their start", "as many threads as customers"),
+        (way(sleep=float), "ordered before their time", "A start counts from"),
+        (way(errors=httpx2.TimeoutException), "gave up after 1 of 3 tries", "cut off, or late"),
+        (way(errors=httpx2.RemoteProtocolError), "gave up after 1 of 3 tries", "many kinds"),
+        (way(send=status_again, errors=httpx2.HTTPError), "was sent again", "An answer is final"),
+        (way(send=status_again), "raised HTTPStatusError", "Whoever fails"),
+        (way(most=2), "gave up after 2 of 3 tries", "Notebook 00"),
+        (way(most=4), "was sent 4 times", "Count the first one too"),
+        (way(rest=0.4), "waited before it tried again", "Try again at once"),
+        (way(send=twice), "began while one was under way", "One after the other"),
+        (way(send=any_answer), "read a success, and your report says", "no success"),
+        (leaves_early, "was still under way", "every thread"),
+        (
+            way(report=told(failed=len)),
+            "read a success, and your report says",
+            "Each customer counts once",
+        ),
+        (
+            way(report=told(p95=lambda ends: rank([wait for well, wait in ends if well]))),
+            "it is without those who failed",
+            "count every customer. Notebook 01",
+        ),
+        (way(since=lambda _w, _f, last: last), "of the last tries alone", "the moment of the"),
+        (way(report=told(p95=lambda ends: max(waits(ends)))), "the longest wait", "rounded up"),
+        (way(report=told(p95=lambda ends: statistics.mean(waits(ends)))), "the mean", "sort all"),
+        (
+            way(report=told(p95=lambda ends: rank(waits(ends)) * 1000)),
+            "in milliseconds",
+            "Seconds are wanted",
+        ),
+        (
+            way(report=told(p95=lambda ends: sorted(waits(ends))[len(ends) * 95 // 100])),
+            "the longest wait",
+            "from 1 on",
+        ),
+        (way(report=told(p95=lambda ends: rank(waits(ends), 50))), "not what", "Nearest rank"),
+        (way(report=told(p95=lambda _: None)), "the p95 in your report is None", "in seconds"),
+        (way(report=waits), "your function returned", "Return a dict with"),
+        (gives_nothing, "your function returned None", "Return a dict with"),
+        (misspelt, "NameError", "a slip in the name"),
+    ],
+)
+def test_crowd_wrong(answer: Callable[..., Any], guarantee: str, hint: str) -> None:
+    """Each plausible wrong answer is not solved, for its own reason and with its own hint."""
+    assert_wrong(EXERCISE, answer, guarantee, hint)
