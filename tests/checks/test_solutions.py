@@ -11,9 +11,9 @@ from nbclient import NotebookClient
 
 import labsvc
 from labsvc.checks import solution
-from labsvc.course import places
 from labsvc.checks.catalogue import notebooks
 from labsvc.checks.progress import record
+from labsvc.course import places
 from labsvc.errors import LabError
 
 if TYPE_CHECKING:
