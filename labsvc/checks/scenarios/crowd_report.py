@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from labsvc.checks.values import described
@@ -28,7 +29,7 @@ def report_broken(report: Any, crowd: Sequence[Customer]) -> Verdict | None:
             "00",
             broken(
                 f"{ordered} customers of {len(crowd)} read a success, and your report says"
-                f" {told[0]} ordered and {told[1]} failed",
+                f" {told[0]!r} ordered and {told[1]!r} failed",
                 "An error status is an answer and no success. Each customer counts once.",
             ),
         )
@@ -36,7 +37,7 @@ def report_broken(report: Any, crowd: Sequence[Customer]) -> Verdict | None:
 
 
 def _p95_broken(got: Any, crowd: Sequence[Customer]) -> Verdict | None:
-    if not isinstance(got, int | float):
+    if not isinstance(got, int | float) or not math.isfinite(got):
         return broken(f"the p95 in your report is {described(got)}", "Give it in seconds.")
     waits = [each.waited for each in crowd]
     if abs(got - p95(waits)) < NEAR:

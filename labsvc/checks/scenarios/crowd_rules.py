@@ -73,9 +73,10 @@ def orders_broken(tries: Sequence[Try], starts: Sequence[float], *, hung: bool) 
         each.body
         for each in tries
         if not isinstance(each.body, dict)
+        or not isinstance(each.body.get("order_id"), str)
         or (each.body.get("user_id"), each.body.get("lines")) != ("u-1", LINES)
     ]
-    ids = {each.body.get("order_id") for each in tries if isinstance(each.body, dict)}
+    ids = {str(each.body.get("order_id")) for each in tries if isinstance(each.body, dict)}
     there = f"{len(starts)} customers came, and {len(ids)} orders were sent"
     return taught_in(
         "00",

@@ -281,6 +281,7 @@ def test_crowd_stub() -> None:
         (way(once=False), "60 customers came, and", "how often does it run for one customer?"),
         (way(new_id=lambda: "o-1"), "and 1 orders were sent", "an id of its own"),
         (way(body=lambda i: tea(i) | {"user_id": "u-2"}), "something else", "Notebook 00"),
+        (way(new_id=lambda: [new()]), "something else than one box", "what `tea` makes"),  # type: ignore[arg-type,return-value]
         (half_of_them, "60 customers came, and 5", "nobody is left out"),
         (orders_nothing, "no customer's order was sent", "`tea(order_id)`"),
         (way(workers=1), "customers had ordered, long after", "as many threads as customers"),
@@ -322,6 +323,12 @@ def test_crowd_stub() -> None:
         ),
         (way(report=told(p95=lambda ends: rank(waits(ends), 50))), "not what", "Nearest rank"),
         (way(report=told(p95=lambda _: None)), "the p95 in your report is None", "in seconds"),
+        (way(report=told(p95=lambda _: float("nan"))), "the p95 in your report is", "in seconds"),
+        (
+            way(report=told(ordered=lambda ends: str(sum(well for well, _ in ends)))),
+            "your report says '",
+            "Each customer counts once",
+        ),
         (way(report=waits), "your function returned", "Return a dict with"),
         (gives_nothing, "your function returned None", "Return a dict with"),
         (misspelt, "NameError", "a slip in the name"),
