@@ -104,7 +104,7 @@ def _solution(exercise: str) -> Any:
     needed: list[ast.stmt] = [
         line
         for code in nbformat.read(path, 4).cells
-        if code.cell_type == "code" and ("import" in code.source or "def " in code.source)
+        if code.cell_type == "code" and not code.source.startswith(("%", "!"))
         for line in ast.parse(code.source).body
         if isinstance(line, ast.Import | ast.ImportFrom) or _is_plain(line)
     ]
@@ -115,7 +115,11 @@ def _solution(exercise: str) -> Any:
 
 
 def _is_plain(line: ast.stmt) -> bool:
-    """Whether it defines a function, and runs nothing for that."""
+    """Whether it defines a function or a constant, and runs nothing for that."""
+    if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+        with suppress(ValueError):
+            ast.literal_eval(line.value)
+            return True
     if not isinstance(line, ast.FunctionDef | ast.AsyncFunctionDef) or line.decorator_list:
         return False
     return not (line.args.defaults or any(line.args.kw_defaults) or line.returns)
