@@ -18,7 +18,8 @@ server_concurrency, user_places    28: a limit for each user
 blocking_library, library          28: a library that blocks, and what both exercises call
 connections_under_load             29
 drained_server                     29, its stage: a server that is told to go
-prices, leaving, third_party       30, what an answer leaves behind, and a party in trouble
+prices, third_party                30, and its stage: a party in trouble
+by_hand, leaving                   30 and T3: an HTTP server by hand, what an answer leaves behind
 http_contracts, update_endings     31: a change that loses nobody's, and how an answer ended
 address_book                       31, its stage: addresses that others change too
 come_back, busy_shop               32, and its stage: a shop that sends its customers away
@@ -51,6 +52,9 @@ cart, cart_stage                   T1, and its stage: two versions of a contract
 cart_rules, cart_bodies            T1: what holds for each change, and what a page sends
 front, front_visits                T2, and its stage: customers, a desk, and the orders behind it
 front_rules, front_leaving         T2: what holds for each visit, and customers who leave
+saving, saving_stage               T3, and its stage: users that others change too
+saving_rules, saving_pauses        T3: what holds for each user, and between its requests
+saving_scripts                     T3: what happens to a user
 restart, restart_stage             T5, and its stage: a queue, a database, a queue of events
 restart_rules, restart_events      T5: what holds after each call, and of the events that went out
 restart_faults                     T5: a database that fails, is held up, and is written by others

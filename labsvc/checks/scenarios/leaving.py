@@ -1,25 +1,36 @@
-"""One call of exercise 30's answer, seen on its own loop: what it took, and what it left behind."""
+"""One call of an answer to 30 or T3, seen on its own loop: what it took, what it left behind."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from labsvc.checks.examiner import Terms
 from labsvc.checks.kinds import must_be_awaitable
-from labsvc.checks.scenarios.third_party import PLACES
+from labsvc.checks.scenarios.by_hand import PLACES
 from labsvc.checks.verdict import Verdict, first_broken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from labsvc.checks.scenarios.third_party import ThirdParty
     from labsvc.checks.submission import Attempt, Submission
 
 PATIENCE = 4.0  # seconds for one call of the answer
 SOON = 0.5  # seconds for the last connection to close
+
+
+class Party(Protocol):
+    """Who is asked: a server by hand, and the arguments of one call of the answer."""
+
+    open: int
+    under_way: int
+    answered_at: float
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What the answer is called with."""
 
 
 @dataclass
@@ -56,15 +67,23 @@ class Left:
         )
 
 
-def start(answer: Submission, party: ThirdParty, left: Left, *, leave: bool = False) -> Attempt:
+def start(
+    answer: Submission,
+    party: Party,
+    left: Left,
+    *,
+    leave: bool = False,
+    returns: Any = dict[str, int],
+    within: float = PATIENCE,
+) -> Attempt:
     """Start the answer; `left` is filled in before its loop ends, which would end all.
 
-    With `leave` it is cancelled while its requests are under way, and no price comes back.
+    With `leave` it is cancelled while its requests are under way, and nothing comes back.
     """
 
-    async def watched(url: str, items: list[str]) -> Any:
+    async def watched(*args: Any) -> Any:
         before = asyncio.all_tasks()
-        made = answer.function(url, items)
+        made = answer.function(*args)
         must_be_awaitable(made, answer.function)
         began = time.monotonic()
         try:
@@ -77,11 +96,11 @@ def start(answer: Submission, party: ThirdParty, left: Left, *, leave: bool = Fa
             left.requests, left.connections = party.under_way, party.open
             left.tasks = asyncio.all_tasks() - before
 
-    terms = Terms(None, PATIENCE, "coroutine", dict[str, int])
-    return answer.begin(watched, (party.url, list(party.items)), terms)
+    terms = Terms(None, within, "coroutine", returns)
+    return answer.begin(watched, party.arguments, terms)
 
 
-async def _cancelled(made: Awaitable[Any], party: ThirdParty, left: Left) -> dict[str, int]:
+async def _cancelled(made: Awaitable[Any], party: Party, left: Left) -> dict[str, Any]:
     task = asyncio.ensure_future(made)
     await _until(lambda: party.under_way == PLACES or task.done())
     began = time.monotonic()

@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING
 from labsvc.checks.asking import wait
 from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
+from labsvc.checks.scenarios.by_hand import PLACES
 from labsvc.checks.scenarios.leaving import SOON, Left, counted, start
-from labsvc.checks.scenarios.third_party import (
-    PLACES,
-    ThirdParty,
-    Trouble,
-    cheap_clients,
-    closed_port,
-)
+from labsvc.checks.scenarios.third_party import ThirdParty, Trouble, cheap_clients, closed_port
 from labsvc.checks.verdict import Verdict, first_broken, solved
 from labsvc.checks.wording import summary
 

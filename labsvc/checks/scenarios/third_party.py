@@ -1,7 +1,4 @@
-"""Stage of notebook 30's exercise: a third party over HTTP/1.1, in trouble when it is asked to be.
-
-A server by hand, because an ASGI app cannot lose a connection, nor see which ones are open.
-"""
+"""Stage of notebook 30's exercise: prices over HTTP/1.1, in trouble when they are asked to be."""
 
 from __future__ import annotations
 
@@ -9,35 +6,31 @@ import asyncio
 import itertools
 import json
 import random
-import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from labsvc.errors import LabError
+from labsvc.checks.scenarios.by_hand import ByHand, drip, head, silence
 from labsvc.ports import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.scenarios.by_hand import Request
 
 Trouble = Literal["error", "lost", "cut", "silent", "drips", "slow"]
 
-PLACES = 4  # as the exercise says
 SLOW_SECONDS = 0.5
-MEET_SECONDS = 0.3  # for the first requests to wait for each other
-STEP_SECONDS = 0.02
 
 _numbers = itertools.count(1)
 _names = ("tea", "pen", "cup", "ink", "jar", "hat", "map", "bag")
 
 
-class ThirdParty:
+class ThirdParty(ByHand):
     """Answers with the price of an item; `trouble` says what happens to some of them.
 
-    It counts `connections` and those `open`, the requests `under_way` and the `most` of these at a
-    time. `asked` are the items in the order of the requests; the last ended at `answered_at`.
+    `asked` are the items in the order of the requests.
     """
 
     def __init__(
@@ -48,12 +41,8 @@ class ThirdParty:
         self.items = list(self.prices)
         self.trouble = {self.items[place]: kind for place, kind in (trouble or {}).items()}
         self.asked: list[str] = []
-        self.connections = self.open = self.under_way = self.most = 0
-        self.answered_at = 0.0
-        self._lines: set[asyncio.WriteTransport] = set()
-        self._loop = room.lab.loop
         name = "-".join(["prices", *set(self.trouble.values()), str(next(_numbers))])
-        self.url = room.proxy(room.enter(self._served()), name=name).url  # a replay names it
+        super().__init__(room, name)  # a replay names it
 
     @property
     def there(self) -> dict[str, int]:
@@ -61,82 +50,33 @@ class ThirdParty:
         gone = {item for item, kind in self.trouble.items() if kind != "slow"}
         return {item: cents for item, cents in self.prices.items() if item not in gone}
 
-    @contextmanager
-    def _served(self) -> Iterator[str]:
-        server = self._loop.run(asyncio.start_server(self._connected, "127.0.0.1", 0))
-        port = server.sockets[0].getsockname()[1]
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            with suppress(LabError):  # the lab has gone, and all that ran on it
-                self._loop.run(self._close(server))
+    @property
+    def arguments(self) -> tuple[str, list[str]]:
+        """What the answer is called with."""
+        return self.url, list(self.items)
 
-    async def _close(self, server: asyncio.Server) -> None:
-        server.close()
-        for line in self._lines:
-            line.abort()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open += 1
-        self._lines.add(writer.transport)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await self._requested(head.split()[1].decode(), reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client has left
-        finally:
-            self.open -= 1
-            self._lines.discard(writer.transport)
-            writer.transport.abort()
-
-    async def _requested(
-        self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    async def answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        item = path.removeprefix("/prices/")
+        """Answer with a price, or with trouble."""
+        item = request.path.removeprefix("/prices/")
         self.asked.append(item)
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        try:
-            await self._meet()
-            await self._answer(item, reader, writer)
-        finally:
-            self.under_way -= 1
-            self.answered_at = time.monotonic()
-
-    async def _meet(self) -> None:
-        """Let the first requests be under way together."""
-        for _ in range(round(MEET_SECONDS / STEP_SECONDS)):
-            await asyncio.sleep(STEP_SECONDS)
-            if len(self.asked) >= min(PLACES, len(self.items)):
-                return
-
-    async def _answer(
-        self, item: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+        await self.meet(len(self.items))
         kind = self.trouble.get(item)
+        if kind == "lost":
+            raise ConnectionResetError
         if kind == "silent":
-            await reader.read(1)  # until the client leaves
-        if kind in ("silent", "lost"):
-            raise ConnectionResetError
+            await silence(reader)
         if kind == "drips":
-            writer.write(_head(200, 10_000))
-            while not reader.at_eof():
-                writer.write(b" ")
-                await writer.drain()  # raises when the client has left
-                await asyncio.sleep(STEP_SECONDS)
-            raise ConnectionResetError
+            await drip(reader, writer)
         if kind == "slow":
             await asyncio.sleep(SLOW_SECONDS)
         body = json.dumps({"cents": self.prices.get(item, 0)}).encode()
         status = 500 if kind == "error" else 200 if item in self.prices else 404
-        if kind == "cut":
-            writer.write(_head(status, len(body)) + body[:-2])
-            await writer.drain()
-            raise ConnectionResetError
-        writer.write(_head(status, len(body)) + body)
+        writer.write(head(status, len(body)) + (body[:-2] if kind == "cut" else body))
         await writer.drain()
+        if kind == "cut":
+            raise ConnectionResetError
 
 
 @contextmanager
@@ -159,12 +99,6 @@ def closed_port(room: Sandbox) -> str:
     """Return an address that takes no connections."""
     held = room.enter(closing(hold(0)))
     return f"http://127.0.0.1:{held.getsockname()[1]}"
-
-
-def _head(status: int, length: int) -> bytes:
-    return (
-        f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-    ).encode()
 
 
 def _cents() -> int:
