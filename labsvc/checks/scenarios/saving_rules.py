@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labsvc.checks.scenarios.saving_pauses import waits
-from labsvc.checks.scenarios.saving_scripts import FORMS
+from labsvc.checks.scenarios.saving_scripts import FORMS, READ_AGAIN
 from labsvc.checks.verdict import Verdict, first_broken, taught_in
 from labsvc.checks.wording import summary
 
@@ -136,14 +136,10 @@ def _repeats(user: User) -> Verdict | None:
 
 def _tells(user: User, told: str) -> Verdict | None:
     ends, script = user.script.ends, user.script
-    misread = "saved" not in ends and told not in ("saved", "lost", "late")
-    return taught_in(
-        "31" if misread else script.notebook,
-        first_broken(
-            (
-                told not in ends,
-                f"{script.what}, and your function says {told!r} where {ends[0]!r} is true",
-                FORMS if misread else script.hint,
-            )
-        ),
-    )
+    notebook, hint = script.notebook, script.hint
+    if "saved" in ends and told == "CHANGED":
+        notebook, hint = "31", READ_AGAIN
+    elif "saved" not in ends and told not in ("saved", "lost", "late"):
+        notebook, hint = "31", FORMS
+    said = f"{script.what}, and your function says {told!r} where {ends[0]!r} is true"
+    return taught_in(notebook, first_broken((told not in ends, said, hint)))
