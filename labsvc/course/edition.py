@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from labsvc.course.notebook import Notebook, parse, text, without_outputs
 from labsvc.errors import LabError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PARTS = {
     "0": "start",
@@ -102,5 +98,4 @@ def place(name: str) -> str:
 
 
 def _linked(words: str, up: str) -> str:
-    to: Callable[[re.Match[str]], str] = lambda link: up + quote(place(link[1]))  # noqa: E731  # typed
-    return LINK.sub(to, words)
+    return LINK.sub(lambda link: up + quote(place(link[1])), words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labsvc.course.notebook import parse
@@ -10,8 +11,6 @@ from labsvc.course.working_copy import copy_around
 from labsvc.folders import PARTIAL, keep, write_whole
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from labsvc.course.edition import Edition
     from labsvc.course.working_copy import WorkingCopy
 
@@ -43,9 +42,10 @@ def restore(copy: WorkingCopy, edition: Edition) -> list[str]:
 
 def sweep(copy: WorkingCopy) -> None:
     """Remove what interrupted writes have left behind."""
-    for partial in copy.folder.rglob(f"{PARTIAL}*"):
-        with suppress(OSError):
-            partial.unlink()
+    for folder in copy.written():
+        for partial in folder.glob(f"{PARTIAL}*"):
+            with suppress(OSError):
+                partial.unlink()
 
 
 def keep_good(os_path: str, model: dict[str, Any], **_: Any) -> None:
@@ -53,8 +53,6 @@ def keep_good(os_path: str, model: dict[str, Any], **_: Any) -> None:
 
     A save never fails because of this.
     """
-    from pathlib import Path
-
     with suppress(OSError):
         path = Path(os_path).resolve()
         copy = copy_around(path.parent)
@@ -72,9 +70,5 @@ def _last_good(copy: WorkingCopy, name: str) -> bytes | None:
         with suppress(OSError):
             content = candidate.read_bytes()
             if parse(content) is not None:
-                found.append((_written(candidate), content))
+                found.append((candidate.stat().st_mtime, content))
     return max(found, default=(0.0, None))[1]
-
-
-def _written(path: Path) -> float:
-    return path.stat().st_mtime

@@ -46,7 +46,8 @@ def bring(copy: WorkingCopy, edition: Edition) -> list[str]:
 
     """
     with locked(copy.lock):
-        return _ready(copy, edition) + _bring(copy, edition)
+        copy.updating.touch()
+        return _ready(copy, edition)
 
 
 def give(copy: WorkingCopy, edition: Edition, name: str) -> bool:
@@ -66,7 +67,7 @@ def give(copy: WorkingCopy, edition: Edition, name: str) -> bool:
 
 def behind(copy: WorkingCopy, edition: Edition) -> list[str]:
     """Return the names of the notebooks for which an edition has something newer."""
-    return [name for name in edition.lessons if _newer(copy, edition, name)]
+    return [name for name in edition.lessons if _newer(copy, name, edition.notebook(name))]
 
 
 def _ready(copy: WorkingCopy, edition: Edition) -> list[str]:
@@ -79,7 +80,6 @@ def _ready(copy: WorkingCopy, edition: Edition) -> list[str]:
 
 
 def _bring(copy: WorkingCopy, edition: Edition) -> list[str]:
-    copy.updating.touch()
     given = [name for name in copy.names() if name in edition.test_outs]
     said = [line for name in (*edition.lessons, *given) for line in _one(copy, edition, name)]
     for name in edition.pages:
@@ -90,20 +90,19 @@ def _bring(copy: WorkingCopy, edition: Edition) -> list[str]:
 
 def _one(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
     """Bring one notebook in; return what is worth saying of it."""
-    path = copy.path(name)
+    path, theirs = copy.path(name), edition.notebook(name)
     if not path.exists():
-        copy.begin(name, edition.notebook(name))
+        copy.begin(name, theirs)
         return [f"{name} is new."]
-    if not _newer(copy, edition, name):
+    if not _newer(copy, name, theirs):
         return []
-    theirs = edition.notebook(name)
     while True:
         before = path.read_bytes()
         mine = parse(before)
         base = None if mine is None else copy.base(mine)
         if mine is None or base is None:  # not ours, or nothing is left of what it was
             said = f"{name} is new. What stood in its place was kept as {keep(path)}."
-            copy.begin(name, edition.notebook(name))
+            copy.begin(name, theirs)
             return [said]
         merged = merge(base, mine, theirs)
         lines = _lines(name, merged)
@@ -115,10 +114,10 @@ def _one(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
             return lines
 
 
-def _newer(copy: WorkingCopy, edition: Edition, name: str) -> bool:
+def _newer(copy: WorkingCopy, name: str, theirs: Notebook) -> bool:
     path = copy.path(name)
     mine = parse(path.read_bytes()) if path.exists() else None
-    return mine is None or base_of(mine) != digest(edition.notebook(name))
+    return mine is None or base_of(mine) != digest(theirs)
 
 
 def _own(mine: Notebook, base: Notebook) -> bool:

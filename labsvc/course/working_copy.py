@@ -74,6 +74,15 @@ class WorkingCopy:
         """Return where a notebook's last whole version is kept."""
         return self.hidden / "good" / name
 
+    def written(self) -> list[Path]:
+        """Return the folders that an update writes into."""
+        return [
+            self.folder,
+            *self.folder.glob("[0-9] */"),
+            self.hidden / "bases",
+            self.hidden / "good",
+        ]
+
     def names(self) -> list[str]:
         """Return the names of the course's notebooks that are in the copy."""
         found = (path for path in self.folder.glob("[0-9] */*.ipynb") if self.holds(path))
