@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
-from tests.browser.driver import Notebook, Server, browser, checkout, chromium, jupyterlab
+from tests.browser.driver import browser, checkout, chromium, jupyterlab, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser
+
+    from tests.browser.driver import Notebook, Server
 
 HUNG = (
     """\
@@ -68,10 +70,9 @@ def chrome(lab: Server) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def notebook(chrome: Browser, lab: Server) -> Notebook:
     """Open what `make lab` opens, notebook 00, and run all of it."""
-    opened = Notebook(chrome.new_page(viewport={"width": 1300, "height": 1000}))
-    opened.open(lab.start)
-    opened.run_all()
-    return opened
+    book = opened(chrome, lab.start)
+    book.run_all()
+    return book
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +81,6 @@ def hung(chrome: Browser, lab: Server, data: Path) -> Notebook:
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in HUNG])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     nbformat.write(book, data / "course" / "hung.ipynb")
-    opened = Notebook(chrome.new_page(viewport={"width": 1300, "height": 1000}))
-    opened.open(lab.at("hung.ipynb", view="lab/workspaces/hung/tree"))
-    opened.run(0)
-    return opened
+    shown = opened(chrome, lab.at("hung.ipynb", view="lab/workspaces/hung/tree"))
+    shown.run(0)
+    return shown

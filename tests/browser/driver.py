@@ -252,3 +252,10 @@ class Notebook:
     def popups(self) -> int:
         """Return how many notifications and dialogs came up since the page was opened."""
         return int(self.page.evaluate("window.toasts"))
+
+
+def opened(running: Browser, address: str) -> Notebook:
+    """Open a notebook in a page of its own."""
+    notebook = Notebook(running.new_page(viewport={"width": 1300, "height": 1000}))
+    notebook.open(address)
+    return notebook

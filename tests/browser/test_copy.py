@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
-from tests.browser.driver import Notebook, browser, checkout, chromium, command, jupyterlab
+from tests.browser.driver import browser, checkout, chromium, command, jupyterlab, opened
 from tests.browser.test_lab import EXERCISE, last
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser
+
+    from tests.browser.driver import Notebook
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome on PATH")
 
@@ -51,13 +53,6 @@ def course(tmp_path: Path) -> Path:
 def data(tmp_path: Path) -> Path:
     """Name a data folder that is not there yet."""
     return tmp_path / "data"
-
-
-def opened(running: Browser, address: str) -> Notebook:
-    """Open a notebook in a page of its own."""
-    notebook = Notebook(running.new_page(viewport={"width": 1300, "height": 1000}))
-    notebook.open(address)
-    return notebook
 
 
 def cells(path: Path) -> list[Any]:
