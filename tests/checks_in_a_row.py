@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import statistics
+import symtable
 import sys
 import tempfile
 import threading
@@ -97,32 +98,51 @@ def run(rounds: int) -> None:
 
 
 def _solution(exercise: str) -> Any:
-    """Return the course's solution as a function, with what its notebook imports and defines."""
+    """Return the course's solution as a function, with what it needs of its notebook."""
     cell: dict[str, Any] = {"__name__": "__main__"}
-    path = str(_notebook(exercise[:2]))
     source = _code(exercise)
-    needed: list[ast.stmt] = [
+    above = [
         line
-        for code in nbformat.read(path, 4).cells
+        for code in nbformat.read(str(_notebook(exercise[:2])), 4).cells
         if code.cell_type == "code" and not code.source.startswith(("%", "!"))
         for line in ast.parse(code.source).body
-        if isinstance(line, ast.Import | ast.ImportFrom) or _is_plain(line)
     ]
-    exec(compile(ast.Module(needed, []), path, "exec"), cell)  # noqa: S102  # the course's own
-    exec(compile(source, path, "exec"), cell)  # noqa: S102
+    needed = ast.unparse(ast.Module(_needed(source, above), []))
+    exec(compile(needed, f"<the notebook of {exercise}>", "exec"), cell)  # noqa: S102  # our own
+    exec(compile(source, f"<the solution of {exercise}>", "exec"), cell)  # noqa: S102
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return cell[[line.name for line in ast.parse(source).body if isinstance(line, functions)][-1]]
 
 
-def _is_plain(line: ast.stmt) -> bool:
-    """Whether it defines a function or a constant, and runs nothing for that."""
-    if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-        with suppress(ValueError):
-            ast.literal_eval(line.value)
-            return True
-    if not isinstance(line, ast.FunctionDef | ast.AsyncFunctionDef) or line.decorator_list:
-        return False
-    return not (line.args.defaults or any(line.args.kw_defaults) or line.returns)
+def _needed(source: str, above: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the imports among these statements, and what defines a name that `source` reads."""
+    names = _read(symtable.symtable(source, "<exercise>", "exec"))
+    found: list[ast.stmt] = []
+    for line in reversed(above):
+        if isinstance(line, ast.Import | ast.ImportFrom):
+            found.append(line)
+        elif names & _defined(line):
+            found.append(line)
+            names |= _read(symtable.symtable(ast.unparse(line), "<cell>", "exec"))
+    return found[::-1]
+
+
+def _read(scope: symtable.SymbolTable) -> set[str]:
+    """Return the names that are read from the notebook, in this scope and in those within."""
+    module = scope.get_type() == "module"
+    own = {
+        name.get_name()
+        for name in scope.get_symbols()
+        if name.is_referenced() and (module or name.is_global())
+    }
+    return own.union(*map(_read, scope.get_children()))
+
+
+def _defined(line: ast.stmt) -> set[str]:
+    if isinstance(line, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {line.name}
+    targets = line.targets if isinstance(line, ast.Assign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _fill_pools(lab: Lab) -> None:
