@@ -66,7 +66,7 @@ def _update(folder: Path) -> tuple[float, int]:
         copy.path(name).write_bytes(serialise(mine))
         shown["cells"][3] |= {"id": "newer", "source": "What the newer edition says."}
         (own / name).write_bytes(serialise(shown))
-    os.environ["LABSVC_DATA_DIR"] = str(folder / "data")
+    os.environ["LABSVC_DATA_DIR"] = str(folder / "own")
     began = time.monotonic()
     bring(copy, Edition(course))
     return time.monotonic() - began, len(lessons)
