@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from labsvc.course.edition import Edition, place
-from labsvc.course.places import chosen_copy
+from labsvc.course.places import checkout_folder, chosen_copy
 from labsvc.course.update import behind, ready
 from labsvc.course.working_copy import FIRST
 from labsvc.errors import LabError
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 CONFIG = Path(__file__).parent / "jupyter_config"
 
 
-def tracked_folder(start: Path) -> Path:
-    """Return the checkout: `start`, a folder above it, or the one this package lies in.
+def tracked_folder() -> Path:
+    """Return the checkout whose own notebooks are opened.
 
-    Raises LabError if none of them holds the first notebook.
+    Raises LabError if there is none.
     """
-    for folder in (start, *start.parents, Path(__file__).parents[1]):
-        if (folder / "notebooks" / FIRST).is_file():
-            return folder
-    msg = (
-        f"There are no notebooks in {start} or above it. "
-        f"Run this in the checkout of the course, the folder that holds notebooks/{FIRST}."
-    )
-    raise LabError(msg)
+    folder = checkout_folder()
+    if folder is None:
+        msg = (
+            "--tracked opens the notebooks of a checkout of the course, and there is none here."
+            " Run it in the folder that you got with `git clone`."
+        )
+        raise LabError(msg)
+    return folder
 
 
 def own_copy(into: Path | None) -> tuple[Path, list[str]]:
@@ -114,7 +114,7 @@ def lab(extra: Sequence[str] = (), into: Path | None = None, *, tracked: bool = 
 
     """
     if tracked:
-        folder = tracked_folder(Path.cwd())
+        folder = tracked_folder()
         first = Path("notebooks", FIRST)
     else:
         folder, said = own_copy(into)

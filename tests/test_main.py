@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 
 from labsvc import doctor, jupyter
 from labsvc.__main__ import RUN, main
+from labsvc.course import places
+from labsvc.course.edition import SOURCE
 from labsvc.course.working_copy import FIRST
 from labsvc.doctor import Finding
 from labsvc.errors import LabError
@@ -97,17 +98,20 @@ def test_stray_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert "--fast" in capsys.readouterr().err
 
 
-def test_course_is_found_from_inside(course: Path) -> None:
+def test_course_is_found_from_inside(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder of the course is found from itself and from a folder in it."""
-    assert jupyter.tracked_folder(course) == course
-    assert jupyter.tracked_folder(course / "notebooks") == course
+    (course / SOURCE).mkdir()
+    for here in (course, course / "notebooks"):
+        monkeypatch.chdir(here)
+        assert jupyter.tracked_folder() == course
 
 
-def test_no_course_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no notebooks, the error names the file that is looked for."""
-    monkeypatch.setattr(jupyter, "__file__", str(tmp_path / "labsvc" / "jupyter.py"))
-    with pytest.raises(LabError, match=re.escape("notebooks/00_start_here.ipynb")):
-        jupyter.tracked_folder(tmp_path)
+def test_no_checkout_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no checkout, the error says how to get one."""
+    monkeypatch.setattr(places, "__file__", str(tmp_path / "labsvc" / "course" / "places.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LabError, match="git clone"):
+        jupyter.tracked_folder()
 
 
 def test_jupyter_keeps_to_its_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
