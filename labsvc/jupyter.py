@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from labsvc.course.edition import Edition, place
@@ -122,6 +122,10 @@ def lab(extra: Sequence[str] = (), into: Path | None = None, *, tracked: bool = 
         print(*said, sep="\n")  # noqa: T201  # the terminal's first lines
     print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)  # noqa: T201
     os.environ.update(environment(os.environ))
+    # jsonschema compiles 38 grammars, more than a second of a core, for formats that none of
+    # Jupyter's schemas names. Where it finds no such module, it goes on without them.
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("rfc3987_syntax", None)
     # Imported now, for Jupyter reads its folders from the environment.
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 
