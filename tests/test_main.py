@@ -143,7 +143,9 @@ def test_shipped_settings_reach_jupyterlab(course: Path, tmp_path: Path) -> None
         "os.environ.update(j.environment(os.environ))\n"
         "from jupyterlab_server.config import LabConfig, get_page_config\n"
         "from jupyterlab_server.settings_utils import _get_overrides\n"
-        "print(sorted(get_page_config([])['disabledExtensions']))\n"
+        "page = get_page_config([])\n"
+        "print(sorted(page['disabledExtensions']))\n"
+        "print(page['buildCheck'])\n"
         "print(sorted(_get_overrides('none')[0]))\n"
     )
     done = subprocess.run(
@@ -154,7 +156,8 @@ def test_shipped_settings_reach_jupyterlab(course: Path, tmp_path: Path) -> None
         text=True,
         check=True,
     )
-    disabled, overridden = done.stdout.splitlines()
+    disabled, build_check, overridden = done.stdout.splitlines()
     assert "@jupyterlab/apputils-extension:announcements" in disabled
     assert "@jupyterlab/extensionmanager-extension:plugin" in disabled
+    assert build_check == "False"
     assert "@jupyterlab/notebook-extension:tracker" in overridden
