@@ -55,6 +55,9 @@ front_rules, front_leaving         T2: what holds for each visit, and customers 
 saving, saving_stage               T3, and its stage: users that others change too
 saving_rules, saving_pauses        T3: what holds for each user, and between its requests
 saving_scripts                     T3: what happens to a user
+reserving, reserving_stage         T4, and its stage: members with mutual TLS, and strangers
+reserving_rules                    T4: what holds for each call, and for members over many
+reserving_changes                  T4: another list, renewed files, calls that end badly
 restart, restart_stage             T5, and its stage: a queue, a database, a queue of events
 restart_rules, restart_events      T5: what holds after each call, and of the events that went out
 restart_faults                     T5: a database that fails, is held up, and is written by others
