@@ -84,7 +84,8 @@ def _not_serving(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None
     """Call three members of whom one says NOT_SERVING, then serves, and then does not again."""
     stage = Stage(answer, room)
     one = stage.members[0]
-    what, hint = "a member said NOT_SERVING", "The service config has a healthCheckConfig."
+    what = "a member said NOT_SERVING"
+    hint = "With a `healthCheckConfig` in its service config, a channel asks each member."
     one.service.health.set(serving=False)
     stage.during(what, OTHERS, "41")
     if found := calls(stage, stage.members, SOME) or left_alone(one, 0, what, hint, "41"):
