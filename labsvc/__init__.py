@@ -15,7 +15,7 @@ What a notebook holds:
 What is kept to take to work: `rpc`, `web`, `delivery`, `discovery`, `state`, `telemetry`. The
 broker: `amqp`.
 What carries it: `loop`, `child`, `guard`, `worker`, `kernel`, `ports`, `quiet`, `engines`,
-`errors`, `folders`.
+`errors`, `folders`, `grammars`.
 The command line: `doctor`, `jupyter`, `symptoms`, and the learner's copy in `course`.
 
 The names below load on first use, so that `import labsvc` stays quick.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from labsvc.course.edition import Edition, place
@@ -19,6 +19,7 @@ from labsvc.course.update import behind, ready
 from labsvc.course.working_copy import FIRST
 from labsvc.errors import LabError
 from labsvc.folders import data_folder
+from labsvc.grammars import leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,10 +123,7 @@ def lab(extra: Sequence[str] = (), into: Path | None = None, *, tracked: bool = 
         print(*said, sep="\n")  # noqa: T201  # the terminal's first lines
     print("JupyterLab is starting. Pressing Ctrl-C twice here stops it.", flush=True)  # noqa: T201
     os.environ.update(environment(os.environ))
-    # jsonschema compiles 38 grammars, more than a second of a core, for formats that none of
-    # Jupyter's schemas names. Where it finds no such module, it goes on without them.
-    modules: dict[str, Any] = sys.modules
-    modules.setdefault("rfc3987_syntax", None)
+    leave_out()
     # Imported now, for Jupyter reads its folders from the environment.
     from jupyterlab.labapp import LabApp  # type: ignore[import-untyped]
 

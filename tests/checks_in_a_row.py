@@ -101,24 +101,24 @@ def _solution(exercise: str) -> Any:
     """Return the course's solution as a function, with what it needs of its notebook."""
     cell: dict[str, Any] = {"__name__": "__main__"}
     source = _code(exercise)
-    above = [
+    lines = [
         line
         for code in nbformat.read(str(_notebook(exercise[:2])), 4).cells
         if code.cell_type == "code" and not code.source.startswith(("%", "!"))
         for line in ast.parse(code.source).body
     ]
-    needed = ast.unparse(ast.Module(_needed(source, above), []))
+    needed = ast.Module(_needed(source, lines), [])
     exec(compile(needed, f"<the notebook of {exercise}>", "exec"), cell)  # noqa: S102  # our own
     exec(compile(source, f"<the solution of {exercise}>", "exec"), cell)  # noqa: S102
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return cell[[line.name for line in ast.parse(source).body if isinstance(line, functions)][-1]]
 
 
-def _needed(source: str, above: list[ast.stmt]) -> list[ast.stmt]:
-    """Return the imports among these statements, and what defines a name that `source` reads."""
+def _needed(source: str, lines: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the imports of a notebook's `lines`, and what defines a name that `source` reads."""
     names = _read(symtable.symtable(source, "<exercise>", "exec"))
     found: list[ast.stmt] = []
-    for line in reversed(above):
+    for line in reversed(lines):
         if isinstance(line, ast.Import | ast.ImportFrom):
             found.append(line)
         elif names & _defined(line):

@@ -22,9 +22,8 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
-    """Make a folder with the first notebook in it."""
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / FIRST).write_text("{}", encoding="utf-8")
+    """Make what a checkout of the course is told by."""
+    (tmp_path / SOURCE).mkdir(parents=True)
     return tmp_path
 
 
@@ -100,7 +99,6 @@ def test_stray_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_course_is_found_from_inside(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder of the course is found from itself and from a folder in it."""
-    (course / SOURCE).mkdir()
     for here in (course, course / "notebooks"):
         monkeypatch.chdir(here)
         assert jupyter.tracked_folder() == course

@@ -138,6 +138,11 @@ def one_connection(stage: Stage) -> Verdict | None:
     )
 
 
+def reached(member: Member, what: str, hint: str) -> Verdict | None:
+    """Return what is wrong if a member got no call."""
+    return taught_in("41", first_broken((not member.arrived, f"{what}, and got no call", hint)))
+
+
 def left_alone(member: Member, before: int, what: str, hint: str, notebook: str) -> Verdict | None:
     """Return what is wrong if a member got calls that it must not get, beside those from before."""
     got = len(member.arrived) - before
