@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def restore(copy: WorkingCopy, edition: Edition) -> list[str]:
     """Give broken and deleted notebooks back, and return what was done, a line each.
 
-    The last good version is the newest of what was saved whole and JupyterLab's own checkpoint.
+    The last good version is the newest of what was saved whole, JupyterLab's own checkpoint, and
+    what the file held before JupyterLab emptied it to write it anew.
     Without either a broken notebook is given as it came.
     """
     said = []
@@ -66,7 +67,8 @@ def _last_good(copy: WorkingCopy, name: str) -> bytes | None:
     path = copy.path(name)
     checkpoint = path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint.ipynb"
     found: list[tuple[float, bytes]] = []
-    for candidate in (copy.good(name), checkpoint):
+    before = path.with_name(f".~{path.name}")
+    for candidate in (copy.good(name), checkpoint, before):
         with suppress(OSError):
             content = candidate.read_bytes()
             if parse(content) is not None:

@@ -66,6 +66,17 @@ def test_jupyterlabs_checkpoint_is_taken_if_it_is_newer(copy: WorkingCopy, old: 
     assert b"return 8" in path.read_bytes()
 
 
+def test_what_jupyterlab_set_aside_is_taken_if_it_is_newer(copy: WorkingCopy, old: Edition) -> None:
+    """A first kill came before the hook, a second in the middle of the next save."""
+    save(copy, ANSWER)
+    path = copy.path(LESSON)
+    aside = path.with_name(f".~{LESSON}")
+    aside.write_bytes(path.read_bytes().replace(b"return 7", b"return 8"))
+    path.write_bytes(b"")
+    ready(copy, old)
+    assert b"return 8" in path.read_bytes()
+
+
 def test_without_a_good_one_it_is_as_it_came(copy: WorkingCopy, old: Edition) -> None:
     """Where nothing whole is left, the course's own is better than a broken file."""
     copy.good(LESSON).unlink()
