@@ -26,7 +26,8 @@ def restore(copy: WorkingCopy, edition: Edition) -> list[str]:
     for name in sorted({*edition.lessons, *copy.names()}):
         path = copy.path(name)
         there = path.is_file()
-        if there and parse(path.read_bytes()) is not None:
+        if there and parse(content := path.read_bytes()) is not None:
+            _remember(copy, name, content)
             continue
         good = _last_good(copy, name)
         if there:
@@ -60,7 +61,17 @@ def keep_good(os_path: str, model: dict[str, Any], **_: Any) -> None:
         if model.get("type") == "notebook" and copy is not None and copy.holds(path):
             content = path.read_bytes()
             if parse(content) is not None:
-                write_whole(copy.good(path.name), content)
+                _remember(copy, path.name, content)
+
+
+def _remember(copy: WorkingCopy, name: str, content: bytes) -> None:
+    """Keep a whole notebook as the last good one.
+
+    At a start too: a server that was killed has saved it, perhaps, and not called the hook.
+    """
+    good = copy.good(name)
+    if not good.is_file() or good.read_bytes() != content:
+        write_whole(good, content)
 
 
 def _last_good(copy: WorkingCopy, name: str) -> bytes | None:

@@ -66,6 +66,19 @@ def test_jupyterlabs_checkpoint_is_taken_if_it_is_newer(copy: WorkingCopy, old: 
     assert b"return 8" in path.read_bytes()
 
 
+def test_what_a_killed_server_saved_is_known_from_the_next_start_on(
+    copy: WorkingCopy, old: Edition
+) -> None:
+    """The file was whole; the hook never ran. Then half of it is lost."""
+    path, before = copy.path(LESSON), copy.good(LESSON).read_bytes()
+    saved = save(copy, ANSWER)
+    copy.good(LESSON).write_bytes(before)
+    ready(copy, old)
+    path.write_bytes(saved[:100])
+    ready(copy, old)
+    assert path.read_bytes() == saved
+
+
 def test_what_jupyterlab_set_aside_is_taken_if_it_is_newer(copy: WorkingCopy, old: Edition) -> None:
     """A first kill came before the hook, a second in the middle of the next save."""
     save(copy, ANSWER)
