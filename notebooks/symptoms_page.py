@@ -28,8 +28,9 @@ HEAD = """\
 # Find by symptom
 
 Each row is a pitfall of the course: what you see, why, and what to change. The link leads to the
-section that shows it. `labsvc symptom` searches this page by your own words, by an error's text or
-by a whole traceback:
+section that shows it: in JupyterLab the first click opens the notebook, a second one goes to the
+section. `labsvc symptom` searches this page by your own words, by an error's text or by a whole
+traceback:
 
 ```
 labsvc symptom Socket closed

@@ -33,6 +33,11 @@ PARTS = [
     "6 operating",
 ]
 FIRST = "0 start/00_start_here.ipynb"
+SYMPTOM = "too_many_pings"
+IN_VIEW = """heading => {
+    const box = heading.getBoundingClientRect();
+    return box.height && box.top > 0 && box.bottom < innerHeight;
+}"""
 SAVES = 3
 
 
@@ -85,6 +90,24 @@ def test_the_first_run_opens_a_copy(course: Path, data: Path, chromium_running: 
         assert notebook.popups() == 0
         notebook.page.close()
     assert cells(course / "notebooks" / "00_start_here.ipynb")[-1].outputs is not None
+
+
+def test_a_symptom_leads_to_its_section(
+    course: Path, data: Path, chromium_running: Browser
+) -> None:
+    """The page of symptoms is shown as a page; its links open a notebook and find the section."""
+    with jupyterlab(course, data) as lab:
+        notebook = opened(chromium_running, lab.start)
+        page = notebook.page
+        page.locator('.jp-Notebook a:text-is("symptoms.md")').click()
+        link = page.locator(f'.jp-MarkdownViewer a:text-is("21 {SYMPTOM}")')
+        link.click()
+        section = page.locator(f'.jp-Notebook h2:has-text("Pitfall: {SYMPTOM}")')
+        section.wait_for(state="attached")
+        page.click('.lm-TabBar-tabLabel:text-is("symptoms.md")')
+        link.click()
+        page.wait_for_function(IN_VIEW, arg=section.element_handle())
+        page.close()
 
 
 @pytest.mark.timeout(240)
