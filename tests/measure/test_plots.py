@@ -195,6 +195,14 @@ def test_odd_data_is_drawn_all_the_same(loads: dict[str, Load]) -> None:
     assert decode(plot_loads(loads)).width == 1800
 
 
+def test_without_answers_there_is_a_sentence_and_no_axis() -> None:
+    """An axis without a curve would look as if times had been measured."""
+    image = decode(plot_loads({"nothing answered": load(failed=3)})).convert("L")
+    below, footer = image.height // 2 + 40, image.height - 100
+    for left, right in ((20, 170), (1100, 1780)):
+        assert image.crop((left, below, right, footer)).getextrema() == (255, 255)
+
+
 def test_long_names_take_more_rows_in_place_of_less_room() -> None:
     """A legend that does not fit in one row makes the picture taller, not cut."""
     short = decode(plot_loads({"a": load(1), "b": load(2)}))

@@ -82,6 +82,21 @@ def test_coroutines_are_timed_alike() -> None:
     asyncio.run(main())
 
 
+def test_a_worker_that_is_cancelled_ends() -> None:
+    """Who stops the load cancels its workers: that is no call's failure, and none goes on."""
+
+    async def main() -> None:
+        recorder = Recorder()
+        worker = asyncio.create_task(recorder.call_async(asyncio.Event().wait))
+        await asyncio.sleep(0)
+        worker.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await worker
+        assert contents(recorder) == ([], [], [], {})
+
+    asyncio.run(main())
+
+
 def test_a_recorder_takes_over_all_of_another() -> None:
     """Nothing is lost, and errors of one kind add up."""
     one, two = Recorder(), Recorder()
