@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PAUSE = 0.1  # seconds that each handler is at work: a time that is wrong is wrong by as much
 PATIENCE = 10.0  # seconds of the callers
 SOON = 2.0  # seconds in which a handler begins, and in which a call ends behind it
+LONG = 2.2  # seconds of a handler that takes longer than a second or two
 LATE = 0.5  # seconds that a line may be behind its call
 
 LOCAL = "keep what belongs to one call in local variables of the function that serves it"
@@ -75,6 +76,7 @@ def access_log(answer: Submission, sandbox: Sandbox) -> Verdict:
         return (
             next(filter(None, map(scene.one, ENDINGS)), None)
             or next(filter(None, map(scene.three, CROWDS)), None)
+            or scene.long()
             or solved(
                 "each call has one line, whatever ended it, and no secret is in any",
                 calls=len(users.visits),
@@ -96,6 +98,14 @@ class _Scene:
         self._end(visit, call)
         self.answer.raise_noted()
         return self._wrong(visit, f"a call {ending.said}")
+
+    def long(self) -> Verdict | None:
+        """Make a call that takes long, and return what comes of it, or of its line, instead."""
+        visit, call = self._begin(ANSWERED, _new_id(), at_work=LONG)
+        self._end(visit, call)
+        if wrong := self._wrong(visit, "a call needed two seconds"):
+            return replace(wrong, hint="The caller has a deadline. Set no time limit of your own.")
+        return None
 
     def three(self, crowd: _Crowd) -> Verdict | None:
         """Make three calls at the same time, and return what one has of another.
@@ -123,8 +133,10 @@ class _Scene:
                 return replace(wrong, hint=crowd.hint)
         return None
 
-    def _begin(self, ending: Ending, request_id: str | None) -> tuple[Visit, Any]:
-        """Make a call, and return when its handler has been at work for a while."""
+    def _begin(
+        self, ending: Ending, request_id: str | None, at_work: float = PAUSE
+    ) -> tuple[Visit, Any]:
+        """Make a call, and return when its handler has been at work for so many seconds."""
         visit = Visit(ending, request_id)
         self.users.visits[visit.token] = visit
         metadata = [
@@ -137,7 +149,7 @@ class _Scene:
         request = user_pb2.GetUserRequest(user_id="u-1")
         call = self.caller.GetUser.future(request, timeout=PATIENCE, metadata=metadata)
         wait(lambda: visit.runs or visit.took is not None, SOON)
-        time.sleep(PAUSE)
+        time.sleep(at_work)
         return visit, call
 
     def _end(self, visit: Visit, call: Any) -> None:

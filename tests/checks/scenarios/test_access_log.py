@@ -467,6 +467,17 @@ def aborted_by_type(handler: Handler, write: Write) -> Handler:
     return logged(handler, renamed)
 
 
+def no_longer_than(seconds: float) -> Any:
+    """Give the handler a time limit of one's own."""
+
+    def limited(handler: Handler, write: Write) -> Handler:
+        return logged(
+            lambda request, context: asyncio.wait_for(handler(request, context), seconds), write
+        )
+
+    return limited
+
+
 def any_id(context: Any) -> Any:
     """Take the first id of some request."""
     pairs = context.invocation_metadata()
@@ -481,7 +492,7 @@ def test_access_log_solved(answer: Callable[..., Any]) -> None:
     assert str(run_check(EXERCISE, answer)) == (
         "solved\n"
         "  each call has one line, whatever ended it, and no secret is in any\n"
-        "  counts: calls 18"
+        "  counts: calls 19"
     )
 
 
@@ -562,6 +573,16 @@ def test_access_log_stub() -> None:
         (timed_when_well, "was aborted, and `ms` is less than", "however it ends"),
         (made_up, "the handler was not run", "await handler"),
         (as_text, "got no dict", "three keys"),
+        (
+            no_longer_than(1),
+            "needed two seconds, and your function raised another",
+            "no time limit",
+        ),
+        (
+            no_longer_than(2),
+            "needed two seconds, and your function raised another",
+            "no time limit",
+        ),
         (lambda _h, _w: None, "returned None", "return"),
     ],
 )
