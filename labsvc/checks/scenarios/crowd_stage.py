@@ -11,37 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from labsvc.checks.scenarios.crowd_plan import LATE, LOST, PATH, REFUSED, RESET, TIMEOUT
 from labsvc.shop.api import create_app
-from labsvc.shop.orders import LocalInventory, LocalUsers, Orders
+from labsvc.shop.model import Order, OrderLine, OrderStatus
+from labsvc.shop.orders import Orders
+from labsvc.shop.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.scenarios.crowd_plan import Crowd, Fate
 
-    from labsvc.shop.store import Store
-
-TIMEOUT = 0.8  # seconds that the client waits for an answer
+TICK = 0.02  # seconds
+EARLIER = [f"o-{number}" for number in range(100)]  # as a counter makes them
 TOO_LATE = 2 * TIMEOUT
-STALL = 0.6  # seconds: shorter than the timeout
-STALLED_CUSTOMER = 24  # at whose order the stall begins
-
-LOST, TAKEN, LATE = "request lost", "answer lost", "answer late"
-SCRIPTS: dict[int, Sequence[str | int]] = {
-    3: (TAKEN,),
-    6: (LOST,),
-    9: (TAKEN, LOST),
-    12: (503,),
-    15: (LATE, LATE, LATE),
-    18: (LOST, TAKEN, LOST),
-    21: (LATE, LATE),
-    29: (TAKEN,),
-    36: (LATE,),
-    40: (500,),
-    43: (LATE, LATE, LATE),
-    46: (LATE,),
-    50: (LATE, LATE, LATE),
-    54: (429,),
-}
-"""What happens to the tries of a customer, by the place in the row of those who come."""
+HEADER = "fate"
 
 
 @dataclass
@@ -49,55 +32,104 @@ class Try:
     """One request, from the client's side: `status` is None where no answer came. In seconds."""
 
     start: float
+    what: str
+    timeout: dict[str, float | None]
     body: Any
+    fate: Fate | None = None
     end: float | None = None
     status: int | None = None
 
 
 class Seen(httpx2.BaseTransport):
-    """Carries requests over the network, and notes each try."""
+    """Carries requests over the network, notes each try, and says what happens to it.
 
-    def __init__(self) -> None:
-        self.tries: list[Try] = []
+    `come` begins with a crowd: `tries` are those of its customers, `all_came` is set as soon as
+    each of them has sent one. `earlier` are the ids of the orders before.
+    """
+
+    def __init__(self, ways: dict[Fate, httpx2.URL], earlier: set[str]) -> None:
+        self.earlier = earlier
+        self._ways = ways
+        self._left: dict[str, list[Fate]] = {}
         self._real = httpx2.HTTPTransport()
+        self._row = threading.Lock()
+        self.all_came = threading.Event()
+
+    def come(self, crowd: Crowd) -> None:
+        """Forget the customers before, but not their ids, and wait for these."""
+        self.earlier |= self._left.keys()
+        self.tries: list[Try] = []
+        self._crowd = crowd
+        self._left = {}
+        self.all_came.clear()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and read the whole of its answer."""
-        made = Try(time.monotonic(), _json(request))
-        self.tries.append(made)
+        with self._row:
+            made = _try(request)
+            self.tries.append(made)
+            made.fate = self._next(made)
         try:
-            answer = self._real.handle_request(request)
+            answer = self._real.handle_request(self._sent(request, made.fate))
             content = answer.read()
             made.status = answer.status_code
         finally:
             made.end = time.monotonic()
         return httpx2.Response(answer.status_code, headers=answer.headers, content=content)
 
+    def _next(self, made: Try) -> Fate | None:
+        """Return what happens to this try."""
+        if made.what != PATH or not isinstance(made.body, dict):
+            return None
+        order_id = str(made.body.get("order_id"))
+        if order_id not in self._left:
+            self._left[order_id] = list(self._crowd.scripts.get(len(self._left), ()))
+            if len(self._left) == self._crowd.size:
+                self.all_came.set()
+        script = self._left[order_id]
+        return script.pop(0) if script else None
+
+    def _sent(self, request: httpx2.Request, fate: Fate | None) -> httpx2.Request:
+        """Return the request as it goes out: the caller may send its own again."""
+        way = self._ways.get(fate or "", request.url)
+        headers = httpx2.Headers(request.headers)
+        headers[HEADER] = str(fate)
+        return httpx2.Request(
+            request.method,
+            request.url.copy_with(port=way.port),
+            headers=headers,
+            content=request.read(),
+            extensions=request.extensions,
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self._real.close()
 
 
-def _json(request: httpx2.Request) -> Any:
+def _try(request: httpx2.Request) -> Try:
     try:
-        return json.loads(request.read())
+        body = json.loads(request.read())
     except ValueError:
-        return None
+        body = None
+    what = f"{request.method} {request.url.raw_path.decode()}"
+    return Try(time.monotonic(), what, request.extensions["timeout"], body)
 
 
 @dataclass
 class Crowded:
-    """The shop's HTTP face. It does to each try what its customer's script says."""
+    """The shop's HTTP face. It stalls until `awake`, and does to each try what that asks for.
+
+    `strangers` counts requests that no `Seen` sent.
+    """
 
     store: Store
-    _tries: dict[str, list[str | int]] = field(default_factory=dict)
-    _awake_at: float = 0.0
-    _row: threading.Lock = field(default_factory=threading.Lock)
+    awake: threading.Event
+    strangers: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         """Open the shop."""
-        orders = Orders(self.store, LocalUsers(self.store), LocalInventory(self.store))
-        self._app: Any = create_app(orders)
+        self._app: Any = create_app(Orders(self.store))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request, or hurt it."""
@@ -112,33 +144,51 @@ class Crowded:
         async def received() -> Any:
             return message
 
-        fate = self._next(message.get("body", b""))
-        await asyncio.sleep(max(0.0, self._awake_at - time.monotonic()))
-        if isinstance(fate, int):
-            await send({"type": "http.response.start", "status": fate, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-        elif fate:
-            if fate != LOST:
-                await self._app(scope, received, _nowhere)
-            if fate == LATE:
-                await asyncio.sleep(TOO_LATE)
-            await _cut(send)
-        else:
+        fate = dict(scope["headers"]).get(HEADER.encode(), b"").decode()
+        self.strangers += not fate
+        while not self.awake.is_set():  # noqa: ASYNC110  # it is set from another thread
+            await asyncio.sleep(TICK)
+        if fate in ("", "None"):
             await self._app(scope, received, send)
+            return
+        if fate not in (LOST, RESET) and not _refuses(fate):
+            await self._app(scope, received, _nowhere)
+        if fate.isdecimal():
+            # A client that follows redirects would send a refused order again.
+            headers = [(b"location", b"/v1/orders")]
+            await send({"type": "http.response.start", "status": int(fate), "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if fate == LATE:
+            await asyncio.sleep(TOO_LATE)
+        await _cut(send)
 
-    def _next(self, body: bytes) -> str | int | None:
-        """Return what happens to this try."""
-        try:
-            order_id = str(json.loads(body)["order_id"])
-        except (ValueError, KeyError, TypeError):
-            return None
-        if order_id not in self._tries:
-            number = len(self._tries)
-            self._tries[order_id] = list(SCRIPTS.get(number, ()))
-            if number == STALLED_CUSTOMER:
-                self._awake_at = time.monotonic() + STALL
-        script = self._tries[order_id]
-        return script.pop(0) if script else None
+
+class Stage:
+    """A shop that has orders already, and a client for it, whose requests are `seen`."""
+
+    def __init__(self, room: Sandbox) -> None:
+        store, tea = room.enter(Store.seeded()), (OrderLine("tea-100", 1),)
+        price = store.total_cents(tea)
+        for order_id in EARLIER:
+            store.add_order(Order(order_id, "u-1", tea, OrderStatus.PLACED, price))
+        ways: dict[Fate, httpx2.URL] = {}
+        self.seen = Seen(ways, set(EARLIER))
+        self.shop = Crowded(store, self.seen.all_came)
+        service = room.serve_http(self.shop, name="shop")
+        refusing, torn = (room.proxy(service, name=name) for name in ("refusing", "torn"))
+        refusing.set(refuse=True)
+        torn.set(cut_after_bytes=300)  # within a request, behind its head
+        ways |= {REFUSED: httpx2.URL(refusing.url), RESET: httpx2.URL(torn.url)}
+        self.http = room.enter(
+            httpx2.Client(
+                base_url=service.url, timeout=TIMEOUT, transport=self.seen, trust_env=False
+            )
+        )
+
+
+def _refuses(fate: str) -> bool:
+    return fate.isdecimal() and not httpx2.codes.is_success(int(fate))
 
 
 async def _nowhere(_message: Any) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -209,6 +210,57 @@ def twice(http: httpx2.Client, body: dict[str, Any]) -> bool:
         return any(list(pool.map(lambda _: sent(http, body), range(2))))
 
 
+def sends(path: str = "/v1/orders", **options: Any) -> Any:
+    """Send in another way."""
+    return lambda http, body: http.post(path, json=body, **options).is_success
+
+
+def counts_as(well: Callable[[int], bool]) -> Any:
+    """Take other statuses for a success."""
+    return lambda http, body: well(http.post("/v1/orders", json=body).status_code)
+
+
+def by_a_client_of_ones_own(http: httpx2.Client, body: dict[str, Any]) -> bool:
+    """Connect anew for each try."""
+    with httpx2.Client(base_url=http.base_url, timeout=http.timeout, trust_env=False) as own:
+        return sent(own, body)
+
+
+def looks_first(http: httpx2.Client, body: dict[str, Any]) -> bool:
+    """Ask whether the order is there already."""
+    return http.get(f"/v1/orders/{body['order_id']}").is_success or sent(http, body)
+
+
+def by_a_counter(http: httpx2.Client, starts: list[float]) -> Any:
+    """Count the orders from 0 on."""
+    numbers = count()
+    return way(new_id=lambda: f"o-{next(numbers)}")(http, starts)
+
+
+def by_the_start(http: httpx2.Client, starts: list[float]) -> Any:
+    """Make ids of what the function is given."""
+    numbers = count()
+    return way(new_id=lambda: f"load-{(n := next(numbers))}-{starts[n]}")(http, starts)
+
+
+def keeps_its_report() -> Callable[..., Any]:
+    """Return an answer that works once, and repeats its report from then on."""
+    kept: list[Any] = []
+
+    def order_for_all(http: httpx2.Client, starts: list[float]) -> Any:
+        if not kept:
+            kept.append(way()(http, starts))
+        return kept[0]
+
+    return order_for_all
+
+
+def three_late(http: httpx2.Client, starts: list[float]) -> Any:
+    """Forget three customers for a while."""
+    late = iter([2.0] * 3)
+    return way(sleep=lambda wait: time.sleep(wait + next(late, 0)))(http, starts)
+
+
 def told(**other: Callable[[Ends], Any]) -> Callable[[Ends], Any]:
     """Report something else under these keys."""
     return lambda ends: report(ends) | {key: value(ends) for key, value in other.items()}
@@ -281,22 +333,61 @@ def test_crowd_stub() -> None:
         (way(once=False), "60 customers came, and", "how often does it run for one customer?"),
         (way(new_id=lambda: "o-1"), "and 1 orders were sent", "an id of its own"),
         (way(body=lambda i: tea(i) | {"user_id": "u-2"}), "something else", "Notebook 00"),
-        (way(new_id=lambda: [new()]), "something else than one box", "what `tea` makes"),  # type: ignore[arg-type,return-value]
+        (way(new_id=lambda: [new()]), "an order's id was a list of str", "letters and digits"),  # type: ignore[arg-type,return-value]
+        (way(new_id=lambda: uuid.uuid4().int), "an order's id was an int", "a text"),  # type: ignore[arg-type,return-value]
+        (way(new_id=lambda: f"{new()} {new()}"), "the shop answered 422 to order", "64 at most"),
+        (way(send=sends("/v1/order")), "POST /v1/order was sent", "`POST /v1/orders`, and no"),
+        (way(send=looks_first), "GET /v1/orders/", "and nothing else"),
+        (way(send=by_a_client_of_ones_own), "that `http` did not send", "that your function is"),
+        (way(send=sends(timeout=5)), "another timeout than `http` has", "Leave its timeout"),
+        (by_a_counter, "60 orders had the id of an earlier one", "A counter begins anew"),
+        (
+            by_the_start,
+            "called again, for 12 customers: 12 orders had the id of an earlier one",
+            "Who else makes such ids?",
+        ),
+        (
+            keeps_its_report(),
+            "called again, for 12 customers: no customer's order was sent",
+            "in each call anew",
+        ),
         (half_of_them, "60 customers came, and 5", "nobody is left out"),
         (orders_nothing, "no customer's order was sent", "`tea(order_id)`"),
         (way(workers=1), "customers had ordered, long after", "as many threads as customers"),
-        (way(workers=6), "long after their start", "Notebook 01"),
-        (by_default_executor, "long after their start", "as many threads as customers"),
+        (way(workers=6), "customers had ordered, long after", "Notebook 01"),
+        (way(workers=30), "30 of 60 customers ordered long after", "as many threads"),
+        (way(workers=50), "of 60 customers ordered long after", "as many threads"),
+        (three_late, "3 of 60 customers ordered long after", "Nobody waits"),
+        (way(sleep=lambda wait: time.sleep(wait + 0.15)), "each customer ordered after", "clock"),
+        (
+            way(sleep=lambda wait: time.sleep(max(0, wait - 0.15))),
+            "ordered before their time",
+            "from the call of your function",
+        ),
+        (by_default_executor, "of 60 customers ordered long after", "as many threads as customers"),
         (way(sleep=float), "ordered before their time", "A start counts from"),
-        (way(errors=httpx2.TimeoutException), "gave up after 1 of 3 tries", "cut off, or late"),
+        (way(errors=httpx2.TimeoutException), "gave up after 1 of 3 tries", "an answer cut"),
         (way(errors=httpx2.RemoteProtocolError), "gave up after 1 of 3 tries", "many kinds"),
+        (
+            way(errors=(httpx2.TimeoutException, httpx2.RemoteProtocolError, httpx2.ReadError)),
+            "gave up after 1 of 3 tries",
+            "a connection refused",
+        ),
+        (
+            way(errors=(httpx2.TimeoutException, httpx2.RemoteProtocolError, httpx2.ConnectError)),
+            "gave up after 1 of 3 tries",
+            "or reset",
+        ),
         (way(send=status_again, errors=httpx2.HTTPError), "was sent again", "An answer is final"),
         (way(send=status_again), "raised HTTPStatusError", "Whoever fails"),
         (way(most=2), "gave up after 2 of 3 tries", "Notebook 00"),
         (way(most=4), "was sent 4 times", "Count the first one too"),
-        (way(rest=0.4), "waited before it tried again", "Try again at once"),
+        (way(send=sends(follow_redirects=True)), "answered 307, and the order was", "is final"),
+        (way(rest=0.2), "waited before it tried again", "Try again at once"),
         (way(send=twice), "began while one was under way", "One after the other"),
-        (way(send=any_answer), "read a success, and your report says", "no success"),
+        (way(send=any_answer), "read a success, and your report says", "2xx"),
+        (way(send=counts_as(lambda status: status < 400)), "says 53 ordered", "Success is 2xx"),
+        (way(send=counts_as(lambda status: status == 201)), "says 51 ordered", "all of it"),
         (leaves_early, "was still under way", "every thread"),
         (
             way(report=told(failed=len)),
@@ -305,8 +396,22 @@ def test_crowd_stub() -> None:
         ),
         (
             way(report=told(p95=lambda ends: rank([wait for well, wait in ends if well]))),
-            "it is without those who failed",
-            "count every customer. Notebook 01",
+            "the p95 in your report is not what customers had",
+            "ount every customer",
+        ),
+        (
+            way(report=told(failed=lambda ends: 60 - sum(well for well, _ in ends))),
+            "called again, for 12 customers: 10 customers of 12 read a success",
+            "Each customer counts once",
+        ),
+        (
+            way(
+                report=told(
+                    p95=lambda ends: rank([max(0, wait - 0.8 * (not well)) for well, wait in ends])
+                )
+            ),
+            "called again, for 12 customers: the p95 in your report is not what customers had",
+            "ount every customer",
         ),
         (way(since=lambda _w, _f, last: last), "of the last tries alone", "the moment of the"),
         (way(report=told(p95=lambda ends: max(waits(ends)))), "the longest wait", "rounded up"),
@@ -321,6 +426,23 @@ def test_crowd_stub() -> None:
             "the longest wait",
             "from 1 on",
         ),
+        (
+            way(report=told(p95=lambda ends: sorted(waits(ends))[round(len(ends) * 0.95) - 1])),
+            "called again, for 12 customers: the p95 in your report is not what",
+            "rounded up",
+        ),
+        (
+            way(
+                report=told(
+                    p95=lambda ends: statistics.quantiles(waits(ends), n=100, method="inclusive")[
+                        94
+                    ]
+                )
+            ),
+            "called again, for 12 customers: the p95 in your report is not what",
+            "rounded up",
+        ),
+        (way(report=told(p95=lambda ends: sorted(waits(ends))[56])), "IndexError", "that line"),
         (way(report=told(p95=lambda ends: rank(waits(ends), 50))), "not what", "Nearest rank"),
         (way(report=told(p95=lambda _: None)), "the p95 in your report is None", "in seconds"),
         (way(report=told(p95=lambda _: float("nan"))), "the p95 in your report is", "in seconds"),
