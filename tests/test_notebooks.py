@@ -40,7 +40,7 @@ CODE_CELLS = range(15, 26)
 MINUTES = range(30, 46)
 WORDS_OF_A_TEST_OUT = range(200, 601)
 CODE_CELLS_OF_A_TEST_OUT = range(4, 8)
-MINUTES_OF_A_TEST_OUT = range(15, 31)
+MINUTES_OF_A_TEST_OUT = range(15, 46)
 
 
 def code_cells(notebook: Any) -> list[Any]:
@@ -418,7 +418,7 @@ def test_good_test_out_has_no_fault() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("20 minutes", "40 minutes", "40 minutes"),
+        ("20 minutes", "50 minutes", "50 minutes"),
         ("**Time**", "Time", "the minutes are not stated"),
         ("word ", "word word word ", "words"),
         ("## Summary", "## Summary\n\n## Exercise: another", "more than one exercise"),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_OF_AN_ID = 200  # characters: AMQP has 255 bytes for it
+
 
 class QueueSandbox:
     """A broker, one durable queue of this check alone, and a proxy before the broker.
@@ -116,7 +118,7 @@ class QueueSandbox:
         for body in bodies:
             data = body.encode() if isinstance(body, str) else body
             name = data.decode(errors="replace")
-            message = aio_pika.Message(data, message_id=f"id of {name}")
+            message = aio_pika.Message(data, message_id=f"id of {name}"[:MOST_OF_AN_ID])
             exchange = self._channel.default_exchange
             await exchange.publish(message, routing_key=self.queue, timeout=5)
 

@@ -47,19 +47,25 @@ event_log, effects                 62, its stage: a log and a database, and what
 on_call                            63: a shop with one or two things wrong
 untouched                          63: what a mend must leave as it was
 crowd, crowd_stage                 T0, and its stage: a shop that stalls and loses what passes
-crowd_rules, crowd_report          T0: what holds for the orders, and for the report on them
+crowd_plan, crowd_seen             T0: the crowds that come, and their requests, each with a fate
+crowd_sent                         T0: what holds for the requests
+crowd_rules, crowd_report          T0: what holds for each customer, and for the report on them
 cart, cart_stage                   T1, and its stage: two versions of a contract, and a service
 cart_rules, cart_bodies            T1: what holds for each change, and what a page sends
+cart_drawn                         T1: carts and changes that are drawn
 front, front_visits                T2, and its stage: customers, a desk, and the orders behind it
 front_rules, front_leaving         T2: what holds for each visit, and customers who leave
+front_times, front_pauses          T2: the seconds of each try, and those between tries
 saving, saving_stage               T3, and its stage: users that others change too
 saving_rules, saving_pauses        T3: what holds for each user, and between its requests
-saving_scripts                     T3: what happens to a user
+saving_scripts, saving_told        T3: what happens to a user, and by what an end is told
+saving_leaving                     T3: a function that is cancelled, or finds nobody
 reserving, reserving_stage         T4, and its stage: members with mutual TLS, and strangers
 reserving_rules                    T4: what holds for each call, and for members over many
 reserving_changes                  T4: another list, renewed files, calls that end badly
 restart, restart_stage             T5, and its stage: a queue, a database, a queue of events
 restart_rules, restart_events      T5: what holds after each call, and of the events that went out
+restart_bodies, restart_silence    T5: bodies that cannot be read, and a broker that falls silent
 restart_faults                     T5: a database that fails, is held up, and is written by others
 watched, watched_stage             T6, and its stage: a worker's loop, a collector, a log that hangs
 watched_visits, watched_rules      T6: one message, and what holds for each

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING
 from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
 from labsvc.checks.in_child import live
+from labsvc.checks.scenarios.restart_bodies import MOST_UNITS, unreadable
 from labsvc.checks.scenarios.restart_faults import beside_others, bounded, database_fails
 from labsvc.checks.scenarios.restart_rules import call, what_is_wrong
-from labsvc.checks.scenarios.restart_stage import START, UNREADABLE, Sent, Stage, cancel, orders
+from labsvc.checks.scenarios.restart_silence import silent_from_a_statement, silent_from_the_start
+from labsvc.checks.scenarios.restart_stage import (
+    PLENTY,
+    SKU,
+    SPACED,
+    START,
+    Sent,
+    Stage,
+    cancel,
+    orders,
+)
 from labsvc.checks.verdict import Verdict, solved
 from labsvc.sweep import Database
 
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
     from labsvc.checks.submission import Submission
     from labsvc.sweep import Run
 
-CASE_SECONDS = 30.0  # one takes less than a second where there is time
+CASE_SECONDS = 45.0  # one takes less than a second, but for the waits that an answer has to end
 AT_ONCE = 4  # runs of a sweep, beside five other cases: more would run into each other's timeouts
 
 
@@ -28,17 +39,18 @@ AT_ONCE = 4  # runs of a sweep, beside five other cases: more would run into eac
     "T5-restart",
     title="Test out of part 5: a worker that may die anywhere",
     kind="coroutine",
-    deadline=60,
+    deadline=90,
 )
 def restart(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`catch_up(db, url, inbox, events)`: each message has one effect, and one event of it."""
     cases = Cases(answer, sandbox)
     asked = partial(cases.broken, within=CASE_SECONDS, at_once=AT_ONCE)
-    beside = [_cancelled_after, _cancelled_before, database_fails, beside_others, bounded]
+    beside = [_alike, _cancelled_after, _cancelled_before, database_fails, beside_others, bounded]
+    silent = [silent_from_the_start, silent_from_a_statement]
     return (
         asked(_all_sorts)
         or asked(_links_break, only=("lost",), beside=beside)
-        or asked(_is_killed, only=("killed",))
+        or asked(_is_killed, only=("killed",), beside=silent)
         or solved(
             "each message had one effect and one event, wherever the worker was stopped",
             cases=cases.count,
@@ -52,13 +64,27 @@ def _all_sorts(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     first, second, third = orders(3)
     more = [*orders(1, START), Sent("order", "o-x", 1, "no-such-sku"), first, third]
     messages: list[Sent | bytes] = [first, second, first, third, *more]
-    for body in UNREADABLE:
+    for body in unreadable():
         messages.insert(random.randint(1, len(messages)), body)
-    for part in (messages[:8], messages[8:], []):
+    half = len(messages) // 2
+    for part in (messages[:half], messages[half:], []):
         stage.send(*part)
         if found := call(stage):
             return found
     return what_is_wrong(stage)
+
+
+def _alike(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
+    """Let ids and skus come that are one for who tidies them up."""
+    tale = "ids and skus came that differ in one letter's case or a space"
+    hint = "Take each id and each sku as it came: without lower(), without strip()."
+    stage = Stage(answer, room, run, tale, hint=hint)
+    [order] = orders(1)
+    ids = order.order_id, order.order_id.upper(), order.order_id + " "
+    units = 1, MOST_UNITS, START
+    for each in zip(ids, units, (SKU, PLENTY, SPACED), strict=True):
+        stage.send(Sent("order", *each))
+    return call(stage) or what_is_wrong(stage)
 
 
 def _cancelled_after(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
@@ -77,7 +103,8 @@ def _cancelled_before(answer: Submission, room: Sandbox, run: Run) -> Verdict | 
 
 def _in_turn(stage: Stage, *kinds: str) -> Verdict | None:
     """Send an order ("o") and its cancel ("c") as often as said, and another behind them."""
-    for each, order in zip(kinds, orders(len(kinds)), strict=True):
+    some = orders(len(kinds), random.randint(20, MOST_UNITS), PLENTY)
+    for each, order in zip(kinds, some, strict=True):
         stage.send(*(order if kind == "o" else cancel(order) for kind in each))
     stage.send(*orders(1))
     return call(stage) or what_is_wrong(stage, "53")
@@ -86,7 +113,7 @@ def _in_turn(stage: Stage, *kinds: str) -> Verdict | None:
 def _links_break(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
     """Break its connection at messages, confirms and acknowledgements, and call it again."""
     stage = Stage(answer, room, run, waits=2)
-    stage.send(*orders(1), random.choice(UNREADABLE))
+    stage.send(*orders(1), random.choice(unreadable()))
     for _ in run.plan:
         if found := call(stage):
             return found

@@ -35,12 +35,12 @@ def wrong_events(stage: Stage) -> Verdict | None:
                 "Mark a row when its publish has returned, on a channel with confirms.",
             ),
             (
-                any(read(m.body) != read(rows.get(str(m.message_id))) for m in came),
+                any(m.body != _bytes(rows.get(str(m.message_id), "")) for m in came),
                 "an event has another body than its row",
-                "The body of an event is that of its row, encoded.",
+                "The body of an event is that of its row, encoded, and not made anew.",
             ),
             (
-                copies > len(stage.run.plan),
+                copies > len(stage.run.plan) + stage.failed,
                 f"{copies} events went out a second time",
                 "Mark each row, and commit, as soon as its own event is confirmed.",
             ),
@@ -58,9 +58,18 @@ def wrong_events(stage: Stage) -> Verdict | None:
                 any(m.delivery_mode != DeliveryMode.PERSISTENT for m in came),
                 "an event would not survive a restart of the broker",
                 "A Message is transient unless its delivery_mode says something else.",
-            )
+            ),
+            (
+                any(m.expiration is not None for m in came),
+                "an event goes away before it is read, if its reader is late",
+                "A Message without `expiration` stays.",
+            ),
         ),
     )
+
+
+def _bytes(body: str | bytes) -> bytes:
+    return body.encode() if isinstance(body, str) else body
 
 
 def read(body: object) -> object:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from labsvc.checks.asking import wait
 from labsvc.checks.scenarios.restart_events import read
 from labsvc.checks.scenarios.restart_rules import CALL_SECONDS, call, what_is_wrong
-from labsvc.checks.scenarios.restart_stage import START, Sent, Stage, orders
+from labsvc.checks.scenarios.restart_stage import SKU, START, Sent, Stage, orders
 from labsvc.checks.verdict import Verdict, first_broken, taught_in
 
 if TYPE_CHECKING:
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
     from labsvc.checks.submission import Submission
     from labsvc.sweep import Run
 
-WAITING = 12  # messages
+WAITING = 16  # messages
 BOUND = 5  # as the exercise says
 LOOK_SECONDS = 0.8  # in which a worker without a bound takes all it can get
 MOST_STATEMENTS = 12  # for one message
+SELL = "UPDATE stock SET units = units - 1 WHERE units > 0 AND sku = ?"
+CHANGES = (
+    "INSERT ON handled",
+    "INSERT ON orders",
+    "INSERT ON outbox",
+    "UPDATE ON stock",
+    "UPDATE ON outbox",
+)
 
 
 def database_fails(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
@@ -32,10 +40,15 @@ def database_fails(answer: Submission, room: Sandbox, run: Run) -> Verdict | Non
     No error of a constraint: that could be a note that is there already.
     """
     stage = Stage(answer, room, run)
-    stage.db.create_function("fail", 0, lambda: 1 / 0)
-    for change in ("INSERT ON outbox", "UPDATE ON stock"):
-        stage.tale = f"the database failed at an {change.split()[0]}, and your function was called"
-        stage.tale += " again"
+    struck: list[str] = []
+
+    def fail() -> None:
+        struck.append(change)
+        raise OSError
+
+    stage.db.create_function("fail", 0, fail)
+    for change in CHANGES:
+        stage.tale = f"the database failed at an {change}, and your function was called again"
         stage.send(*orders(1))
         stage.db.execute(f"CREATE TEMP TRIGGER fails BEFORE {change} BEGIN SELECT fail(); END")
         attempt = answer.start(stage.db, *stage.args, within=CALL_SECONDS, allow=sqlite3.Error)
@@ -44,6 +57,10 @@ def database_fails(answer: Submission, room: Sandbox, run: Run) -> Verdict | Non
         left_open = stage.db.in_transaction
         stage.db.rollback()
         stage.db.execute("DROP TRIGGER fails")
+        if not struck:
+            continue
+        stage.failed += 1
+        struck.clear()
         found = first_broken(
             (
                 end.error is None,
@@ -62,9 +79,13 @@ def database_fails(answer: Submission, room: Sandbox, run: Run) -> Verdict | Non
 
 
 def bounded(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
-    """Hold up the database while many messages wait, and count those that are taken."""
+    """Hold up the database while many messages wait, and count those that are taken.
+
+    All of them come once more behind the last one.
+    """
     stage = Stage(answer, room, run, f"{WAITING} messages waited", waits=0)
-    stage.send(*orders(WAITING))
+    many = orders(WAITING)
+    stage.send(*many)
     with closing(sqlite3.connect(stage.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         attempt = answer.start(stage.db, *stage.args, within=CALL_SECONDS, allow=())
@@ -81,7 +102,10 @@ def bounded(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
         ),
         taken=taken,
     )
-    return taught_in("50", too_many) or what_is_wrong(stage)
+    if too_many:
+        return taught_in("50", too_many)
+    stage.send(*many)
+    return call(stage) or what_is_wrong(stage)
 
 
 def beside_others(answer: Submission, room: Sandbox, run: Run) -> Verdict | None:
@@ -96,7 +120,7 @@ def beside_others(answer: Submission, room: Sandbox, run: Run) -> Verdict | None
 
     for strike_at in range(1, MOST_STATEMENTS + 1):  # the callback reads it
         with stage.db:
-            stage.db.execute("UPDATE stock SET units = ?", (START,))
+            stage.db.execute("UPDATE stock SET units = ? WHERE sku = ?", (START, SKU))
         [order] = orders(1, START)
         stage.send(order)
         statements, sold = itertools.count(1), 0
@@ -118,7 +142,7 @@ def _sells_one(path: Path) -> int:
     with closing(sqlite3.connect(path, timeout=0)) as other:
         try:
             with other:
-                return other.execute("UPDATE stock SET units = units - 1 WHERE units > 0").rowcount
+                return other.execute(SELL, (SKU,)).rowcount
         except sqlite3.OperationalError:
             return 0  # the answer is at work, and keeps others out
 
@@ -129,7 +153,7 @@ def _sold_twice(stage: Stage, order: Sent, sold: int) -> Verdict | None:
     is_taken = read(said) == read(stage.event(order.order_id, "taken"))
     outcome = "taken" if is_taken else "refused"
     left = START - sold - (START if is_taken else 0)
-    has = stage.units()
+    has = stage.units()[SKU]
     hint = "Let the database check and write in one statement, with the condition in its WHERE."
     sellers = f"another process sold {sold} of {START} units meanwhile, an order of {START} was"
     return first_broken(

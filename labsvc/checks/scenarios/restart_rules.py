@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
+from labsvc.checks.scenarios.restart_bodies import shown
 from labsvc.checks.scenarios.restart_events import read, wrong_events
-from labsvc.checks.scenarios.restart_stage import UNREADABLE
-from labsvc.checks.verdict import Verdict, first_broken, taught_in
+from labsvc.checks.verdict import Verdict, broken, first_broken, taught_in
 from labsvc.delivery.deadletter import deaths
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ def call(stage: Stage) -> Verdict | None:
     end = attempt.outcome()
     attempt.stop()
     is_struck = len(stage.run.struck) > struck
+    if isinstance(end.error, RecursionError):
+        return broken(
+            "a body that opens 100,000 lists ended your function with a RecursionError",
+            "`json.loads` calls itself for each: reject what raises it. Notebook 51 shows it.",
+        )
     if end.error is not None and not is_struck:
         raise stage.answer.fault(end.error)
     if end.hung and not is_struck:
@@ -88,9 +93,14 @@ def _put_aside(stage: Stage) -> Verdict | None:
     left = stage.desk.ready()
     return first_broken(
         (
-            any(body not in UNREADABLE for body in bodies),
+            any(body not in stage.odd for body in bodies),
             f"{_told(stage)}a message that can be read is in the dead-letter queue",
             "Reject what cannot be read, and nothing else: an error of the database passes.",
+        ),
+        (
+            not all(map(deaths, dead)),
+            "a message in the dead-letter queue says nowhere why it came there",
+            "What you publish there yourself can come twice. `reject` moves it, with its reason.",
         ),
         (
             bool(late),
@@ -99,8 +109,10 @@ def _put_aside(stage: Stage) -> Verdict | None:
         ),
         (
             bool(lost),
-            f"a body that cannot be read is not in the dead-letter queue: {lost[:1]}",
-            "Reject it without requeue. Which errors does such a body raise?",
+            f"a body that is not as it should is not in the dead-letter queue: {shown(lost[0])}"
+            if lost
+            else "",
+            "Reject it without requeue. Read the exercise for the values that are right.",
         ),
         (
             bool(left),
@@ -129,7 +141,7 @@ def _rows(stage: Stage) -> Verdict | None:
             " the outbox"
             if twice
             else "",
-            "Note its message_id in `handled`, in the transaction of the effect.",
+            "Note its message_id in `handled`, for good, in the transaction of the effect.",
         ),
         (
             len(found) > len(bodies),
@@ -147,21 +159,30 @@ def _rows(stage: Stage) -> Verdict | None:
 
 def _outcomes(stage: Stage) -> Verdict | None:
     """Return what is wrong with the units and with what the outbox says."""
-    left, bodies = stage.should()
-    has = stage.units()
+    should, bodies = stage.should()
     found = dict(stage.rows("SELECT message_id, body FROM outbox"))
-    wrong = [each for each, body in bodies.items() if read(found[each]) != json.loads(body)]
-    want, got = (bodies[wrong[0]], found[wrong[0]]) if wrong else ("", "")
-    return first_broken(
-        (
-            bool(wrong),
-            f"{_told(stage)}an event says {str(got)[:60]}, not {want}",
-            "Which messages of this order came before? Keep its state in `orders`.",
-        ),
-        (
-            has != left,
-            f"{_told(stage)}{has} units are in stock, not {left}",
-            "A cancel gives back what its order took, once. All of a message is one transaction.",
-        ),
-        units=has,
+    for each, body in bodies.items():
+        got, want = read(found[each]), json.loads(body)
+        if got != want:
+            return _wrong_event(stage, found[each], want)
+    for sku, has in stage.units().items():
+        if has != should[sku]:
+            return broken(
+                f'{_told(stage)}{has} units of "{sku}" are in stock, not {should[sku]}',
+                stage.hint or "A cancel gives back what its order took: keep that in `orders`.",
+                units=has,
+            )
+    return None
+
+
+def _wrong_event(stage: Stage, row: object, want: dict[str, str]) -> Verdict:
+    got = read(row)
+    if isinstance(got, dict) and got | {"outcome": want["outcome"]} == want:
+        return broken(
+            f"{_told(stage)}an event says {got.get('outcome')}, not {want['outcome']}",
+            stage.hint or "Which messages of this order came before? Keep its state in `orders`.",
+        )
+    return broken(
+        f"{_told(stage)}the body of a row is {shown(row)}, not {json.dumps(want)}",
+        stage.hint or "A row of the outbox has this order's id and its outcome, and nothing else.",
     )

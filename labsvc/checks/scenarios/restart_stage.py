@@ -20,38 +20,32 @@ if TYPE_CHECKING:
 
 SCHEMA = """
 CREATE TABLE stock (sku TEXT PRIMARY KEY, units INTEGER);
-CREATE TABLE orders (order_id TEXT PRIMARY KEY, state TEXT);
+CREATE TABLE orders (order_id TEXT PRIMARY KEY, state TEXT, sku TEXT, units INTEGER);
 CREATE TABLE handled (message_id TEXT PRIMARY KEY);
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY, message_id TEXT, body TEXT, sent INTEGER DEFAULT 0
 );
 """
-SKU = "tea-100"
-START = 10  # units in stock
+SKU, PLENTY, SPACED = "tea-100", "TEA-100", "tea-100 "  # three skus, for who takes them as they are
+START = 10  # units of SKU in stock
+STOCK = {SKU: START, PLENTY: 5000, SPACED: 40}
 DELIVERIES = 5
-UNREADABLE = (
-    b'{"kind": "order", "ord',
-    b"[]",
-    b"3",
-    b'{"kind": "order", "order_id": "caf\xe9", "sku": "tea-100", "units": 1}',  # Latin-1
-    b'{"kind": "order", "order_id": "o-1", "sku": "tea-100"}',
-    b'{"kind": "gift", "order_id": "o-1", "sku": "tea-100", "units": 1}',
-)
+WAITED = '{"outcome":"taken" , "order_id":"o-\u00fc"}'  # who makes it anew spells it in another way
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that can be read: an order, or the cancel of one."""
+    """A message that can be read: an order, or the cancel of one, which has no units and no sku."""
 
     kind: str
     order_id: str
-    units: int = 2
-    sku: str = SKU
+    units: int | None = 2
+    sku: str | None = SKU
 
     @property
     def body(self) -> str:
         """What is in it."""
-        return json.dumps(vars(self))
+        return json.dumps({key: value for key, value in vars(self).items() if value is not None})
 
     @property
     def id(self) -> str:
@@ -80,17 +74,26 @@ class Desk(QueueSandbox):
 class Stage:
     """What the answer is called with, and what should have come of it.
 
-    `tale` says what is special about the messages. Those that were put into the queue are in
-    `sent`, with copies, and in `odd` if they cannot be read. `waiting` is what waits in the outbox
-    from the start: the body of an event by its id.
+    `tale` says what is special about the messages, and `hint` where to look if an answer trips over
+    that. Those that were put into the queue are in `sent`, with copies, and in `odd` if they cannot
+    be read. `waiting` is what waits in the outbox from the start: the body of an event by its id.
+    `failed` counts the calls that were struck by a fault other than those of the run.
     """
 
     def __init__(
-        self, answer: Submission, room: Sandbox, run: Run, tale: str = "", *, waits: int = 1
+        self,
+        answer: Submission,
+        room: Sandbox,
+        run: Run,
+        tale: str = "",
+        *,
+        waits: int = 1,
+        hint: str = "",
     ) -> None:
         self.answer = answer
         self.run = run
         self.tale = tale
+        self.hint = hint
         self.desk = room.enter(Desk(room, deliveries=DELIVERIES))
         self.url = run.door(self.desk.broker).url
         self.db = room.enter(database(SCHEMA))
@@ -98,9 +101,10 @@ class Stage:
         self.path = Path(file_of(self.db))
         self.sent: list[Sent] = []
         self.odd: list[bytes] = []
-        self.waiting = dict.fromkeys(names("waited", waits), self.event("o-0", "taken"))
+        self.failed = 0
+        self.waiting = dict.fromkeys(names("waited", waits), WAITED)
         with self.db:
-            self.db.execute("INSERT INTO stock VALUES (?, ?)", (SKU, START))
+            self.db.executemany("INSERT INTO stock VALUES (?, ?)", STOCK.items())
             add = "INSERT INTO outbox (message_id, body) VALUES (?, ?)"
             self.db.executemany(add, self.waiting.items())
 
@@ -115,24 +119,24 @@ class Stage:
         self.sent += [m for m in messages if isinstance(m, Sent)]
         self.odd += [m for m in messages if isinstance(m, bytes)]
 
-    def should(self) -> tuple[int, dict[str, str]]:
-        """Return the units that should be left, and the event's body for each message, by its id.
+    def should(self) -> tuple[dict[str, int], dict[str, str]]:
+        """Return the units that should be left, by sku, and the event's body for each message's id.
 
         What waited comes first.
         """
-        left, states = START, dict[str, str]()
+        left, known, taken = {**STOCK}, set[str](), dict[str, Sent]()
         bodies = {**self.waiting}
         for each in dict.fromkeys(self.sent):
+            outcome = "refused"
             if each.kind == "cancel":
-                if states.get(each.order_id) == "taken":
-                    left += each.units
                 outcome = "cancelled"
-            elif each.order_id not in states and each.sku == SKU and each.units <= left:
-                left -= each.units
+                if held := taken.pop(each.order_id, None):
+                    left[str(held.sku)] += held.units or 0
+            elif each.order_id not in known and (each.units or 0) <= left.get(each.sku or "", 0):
                 outcome = "taken"
-            else:
-                outcome = "refused"
-            states[each.order_id] = outcome
+                taken[each.order_id] = each
+                left[str(each.sku)] -= each.units or 0
+            known.add(each.order_id)
             bodies[each.id] = self.event(each.order_id, outcome)
         return left, bodies
 
@@ -146,17 +150,16 @@ class Stage:
         with closing(sqlite3.connect(self.path)) as other:
             return other.execute(query).fetchall()
 
-    def units(self) -> int:
-        """Return how many units are in stock."""
-        found: int = self.rows("SELECT sum(units) FROM stock")[0][0]
-        return found
+    def units(self) -> dict[str, int]:
+        """Return how many units are in stock, by sku."""
+        return dict(self.rows("SELECT sku, units FROM stock"))
 
 
-def orders(count: int, units: int = 2) -> list[Sent]:
+def orders(count: int, units: int = 2, sku: str = SKU) -> list[Sent]:
     """Return orders that no answer can know beforehand."""
-    return [Sent("order", each, units) for each in names("o", count)]
+    return [Sent("order", each, units, sku) for each in names("o", count)]
 
 
 def cancel(order: Sent) -> Sent:
     """Return the cancel of an order."""
-    return Sent("cancel", order.order_id, order.units, order.sku)
+    return Sent("cancel", order.order_id, None, None)

@@ -23,40 +23,69 @@ WAITING = "SELECT seq, message_id, body FROM outbox WHERE NOT sent ORDER BY seq"
 MARK = "UPDATE outbox SET sent = 1 WHERE seq = ?"
 ROW = "INSERT INTO outbox (message_id, body) VALUES (?, ?)"
 NOTE = "INSERT OR IGNORE INTO handled VALUES (?)"
-STATE = "INSERT OR REPLACE INTO orders VALUES (?, ?)"
+STATE = "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?)"
+KNOWN = "SELECT state, sku, units FROM orders WHERE order_id = ?"
 TAKE = "UPDATE stock SET units = units - ? WHERE sku = ? AND units >= ?"
 GIVE = "UPDATE stock SET units = units + ? WHERE sku = ?"
-ODD = (ValueError, LookupError, TypeError)
+ODD = (ValueError, LookupError, TypeError, RecursionError)
 HELD: list[Any] = [sqlite3.connect(":memory:")]
 SEEN: set[str] = set()
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as what a notebook defines
 
 
-def read(body: bytes) -> list[Any]:
-    """Return the fields of a message."""
-    found = json.loads(body)
-    fields = [found[each] for each in ("kind", "order_id", "sku", "units")]
-    if fields[0] not in ("order", "cancel"):
-        raise ValueError(fields)
-    return fields
+def reader(
+    *,
+    most: Any = 1000,
+    least: float = 1,
+    number: Any = lambda units: type(units) is int,
+    kinds: Any = ("order", "cancel"),
+    text: Callable[[Any], Any] = lambda text: isinstance(text, str) and text.encode() != b"",
+    decoded: Callable[[bytes], Any] = bytes.decode,
+    tidied: Callable[[Any], Any] = lambda value: value,
+) -> Callable[[bytes], list[Any]]:
+    """Return what reads a body, right but for what is said here."""
+
+    def read(body: bytes) -> list[Any]:
+        found = json.loads(decoded(body))
+        keys = ("order_id",) if found["kind"] == "cancel" else ("order_id", "sku", "units")
+        kind, texts = found["kind"], [found[key] for key in keys[:2]]
+        if kind not in kinds or not all(map(text, texts)):
+            raise ValueError(texts)
+        if kind == "cancel":
+            return [kind, tidied(texts[0]), None, None]
+        units = found["units"]
+        if not number(units) or not least <= units <= most:
+            raise ValueError(units)
+        return [kind, *map(tidied, texts), units]
+
+    return read
+
+
+read = reader()
+
+
+def order_of(db: sqlite3.Connection, order: str) -> tuple[Any, Any, Any]:
+    """Return state, sku and units of an order; each is None if it is not known."""
+    return db.execute(KNOWN, (order,)).fetchone() or (None, None, None)
 
 
 def state_of(db: sqlite3.Connection, order: str) -> Any:
     """Return the state of an order, None of one that is not known."""
-    found = db.execute("SELECT state FROM orders WHERE order_id = ?", (order,)).fetchone()
-    return found and found[0]
+    return order_of(db, order)[0]
 
 
-def apply(db: sqlite3.Connection, kind: str, order: str, sku: str, units: int) -> str:
-    """Write what a message is about, and return its outcome."""
-    before, outcome = state_of(db, order), "cancelled"
+def apply(
+    db: sqlite3.Connection, kind: str, order: str, sku: str, units: int, *, most: int = 1000
+) -> str:
+    """Write what a message is about, and return its outcome; `most` units are given back."""
+    (before, of, held), outcome = order_of(db, order), "cancelled"
     if kind == "cancel" and before == "taken":
-        db.execute(GIVE, (units, sku))
+        db.execute(GIVE, (min(held, most), of))
     if kind == "order":
         is_taken = before is None and db.execute(TAKE, (units, sku, units)).rowcount
         outcome = "taken" if is_taken else "refused"
-    db.execute(STATE, (order, outcome))
+    db.execute(STATE, (order, outcome, sku, units))
     return outcome
 
 
@@ -68,7 +97,13 @@ def handle(db: sqlite3.Connection, message: Any, fields: list[Any], apply: Any =
             db.execute(ROW, (message.message_id, json.dumps(told)))
 
 
-def sender(rows: str = WAITING, marks: str = "after", **changes: Any) -> Callable[..., Any]:
+def sender(
+    rows: str = WAITING,
+    marks: str = "after",
+    made: Callable[[str], bytes] = str.encode,
+    timeout: float | None = 5,
+    **changes: Any,
+) -> Callable[..., Any]:
     """Return what sends the rows that wait, and marks them."""
     done = "DELETE FROM outbox WHERE seq = ?" if marks == "deletes" else MARK
 
@@ -76,14 +111,14 @@ def sender(rows: str = WAITING, marks: str = "after", **changes: Any) -> Callabl
         found = db.execute(rows).fetchall()
         for seq, message_id, body in found:
             settings = {"message_id": message_id, "delivery_mode": 2} | changes
-            event = Message(body.encode(), **settings)
+            event = Message(made(body), **settings)
             if marks == "before":
-                db.execute(done, (seq,))
-                db.commit()
-            await channel.default_exchange.publish(event, events, timeout=5)
+                with db:
+                    db.execute(done, (seq,))
+            await channel.default_exchange.publish(event, events, timeout=timeout)
             if marks in ("after", "deletes"):
-                db.execute(done, (seq,))
-                db.commit()
+                with db:
+                    db.execute(done, (seq,))
         if marks == "at the end":
             with db:
                 db.executemany(done, [row[:1] for row in found])
@@ -171,9 +206,9 @@ async def with_an_iterator(db: sqlite3.Connection, url: str, inbox: str, events:
         async def send() -> None:
             for seq, message_id, body in db.execute(WAITING).fetchall():
                 event = Message(body.encode(), message_id=message_id, delivery_mode=2)
-                await channel.default_exchange.publish(event, events)
-                db.execute(MARK, (seq,))
-                db.commit()
+                await channel.default_exchange.publish(event, events, timeout=5)
+                with db:
+                    db.execute(MARK, (seq,))
 
         await send()
         queue = await channel.get_queue(inbox)
@@ -192,7 +227,7 @@ async def with_an_iterator(db: sqlite3.Connection, url: str, inbox: str, events:
 
 async def by_hand(db: sqlite3.Connection, url: str, inbox: str, events: str) -> None:
     """Solve it with transactions that are begun by hand, by SELECTs, and tries of its own."""
-    for left in (2, 1, 0):
+    for left in (1, 0):
         try:
             await worker(serve(handle=immediately))(db, url, inbox, events)
         except CONNECTION_EXCEPTIONS:
@@ -209,18 +244,19 @@ def immediately(db: sqlite3.Connection, message: Any, fields: list[Any]) -> None
     try:
         known = "SELECT 1 FROM handled WHERE message_id = ?"
         if not db.execute(known, (message.message_id,)).fetchone():
+            before, of, held = order_of(db, order)
+            sku, outcome = of if kind == "cancel" else sku, "cancelled"
             has = db.execute("SELECT units FROM stock WHERE sku = ?", (sku,)).fetchone()
-            before, outcome = state_of(db, order), "cancelled"
             if kind == "order":
                 fits = before is None and has is not None and has[0] >= units
                 outcome = "taken" if fits else "refused"
-            change = {"taken": -units}.get(outcome, units if before == outcome else 0)
+            change = {"taken": -(units or 0)}.get(outcome, 0)
             if kind == "cancel":
-                change = units if before == "taken" else 0
+                change = held if before == "taken" else 0
             if change and has:
                 set_units = "UPDATE stock SET units = ? WHERE sku = ?"
-                db.execute(set_units, (has[0] + min(change, units), sku))
-            db.execute(STATE, (order, outcome))
+                db.execute(set_units, (has[0] + change, sku))
+            db.execute(STATE, (order, outcome, sku, units))
             told = {"outcome": outcome, "order_id": order}
             db.execute(ROW, (message.message_id, json.dumps(told, indent=1)))
             db.execute("INSERT INTO handled VALUES (?)", (message.message_id,))
@@ -313,7 +349,7 @@ def looks_first(db: sqlite3.Connection, message: Any, fields: list[Any]) -> None
         if fits:
             db.execute("UPDATE stock SET units = ? WHERE sku = ?", (found[0] - units, sku))
         outcome = "taken" if fits else "refused"
-        db.execute(STATE, (order, outcome))
+        db.execute(STATE, (order, outcome, sku, units))
         return outcome
 
     handle(db, message, fields, late)
@@ -325,11 +361,11 @@ def checks_first(db: sqlite3.Connection, message: Any, fields: list[Any]) -> Non
 
     def late(db: sqlite3.Connection, kind: str, order: str, sku: str, units: int) -> str:
         if kind == "order" and (found is None or found[0] < units):
-            db.execute(STATE, (order, "refused"))
+            db.execute(STATE, (order, "refused", sku, units))
             return "refused"
         if kind == "order" and state_of(db, order) is None:
             db.execute(TAKE, (units, sku, -100))
-            db.execute(STATE, (order, "taken"))
+            db.execute(STATE, (order, "taken", sku, units))
             return "taken"
         return apply(db, kind, order, sku, units)
 
@@ -340,7 +376,7 @@ def with_no_condition(db: sqlite3.Connection, kind: str, order: str, sku: str, u
     """Take what is not there."""
     if kind == "order" and state_of(db, order) is None:
         db.execute(TAKE, (units, sku, -100))
-        db.execute(STATE, (order, "taken"))
+        db.execute(STATE, (order, "taken", sku, units))
         return "taken"
     return apply(db, kind, order, sku, units)
 
@@ -348,7 +384,7 @@ def with_no_condition(db: sqlite3.Connection, kind: str, order: str, sku: str, u
 def gives_back_always(db: sqlite3.Connection, kind: str, order: str, sku: str, units: int) -> str:
     """Give back what was never taken."""
     if kind == "cancel" and state_of(db, order) != "taken":
-        db.execute(GIVE, (units, sku))
+        db.execute(GIVE, (2, "tea-100"))
     return apply(db, kind, order, sku, units)
 
 
@@ -370,14 +406,15 @@ def gives_back_a_refusal(
     db: sqlite3.Connection, kind: str, order: str, sku: str, units: int
 ) -> str:
     """Give back what was refused."""
-    if kind == "cancel" and state_of(db, order) == "refused":
-        db.execute(GIVE, (units, sku))
+    state, of, held = order_of(db, order)
+    if kind == "cancel" and state == "refused":
+        db.execute(GIVE, (held, of))
     return apply(db, kind, order, sku, units)
 
 
 def keeps_the_units(db: sqlite3.Connection, kind: str, order: str, sku: str, units: int) -> str:
     """Cancel, and give nothing back."""
-    return apply(db, kind, order, sku, 0 if kind == "cancel" else units)
+    return apply(db, kind, order, sku, units, most=0)
 
 
 def by(change: Callable[..., str]) -> Callable[..., Any]:
@@ -385,10 +422,48 @@ def by(change: Callable[..., str]) -> Callable[..., Any]:
     return worker(serve(handle=lambda db, message, fields: handle(db, message, fields, change)))
 
 
-def anything(body: bytes) -> list[Any]:
-    """Take any kind for one."""
-    found = json.loads(body)
-    return [found[each] for each in ("kind", "order_id", "sku", "units")]
+def gives_five(db: sqlite3.Connection, kind: str, order: str, sku: str, units: int) -> str:
+    """Give back five units at most."""
+    return apply(db, kind, order, sku, units, most=5)
+
+
+def lasting(text: Any) -> Any:
+    """Take each text that JSON can write."""
+    return isinstance(text, str) and text
+
+
+def last_five(db: sqlite3.Connection, message: Any, fields: list[Any]) -> None:
+    """Keep a short memory."""
+    handle(db, message, fields)
+    with db:
+        db.execute("DELETE FROM handled WHERE rowid <= (SELECT max(rowid) FROM handled) - 5")
+
+
+def with_the_units(db: sqlite3.Connection, message: Any, fields: list[Any]) -> None:
+    """Tell more in an event than was asked for."""
+    handle(db, message, fields)
+    with db:
+        db.execute("UPDATE outbox SET body = json_set(body, '$.units', 2) WHERE NOT sent")
+
+
+def swallowed(db: sqlite3.Connection, message: Any, fields: list[Any]) -> None:
+    """Go on as if nothing was when the database fails."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        handle(db, message, fields)
+
+
+async def by_itself(message: Any) -> None:
+    """Publish to the dead letters by hand."""
+    dead = f"{message.routing_key}.dead"
+    await message.channel.basic_publish(message.body, routing_key=dead)
+    await message.ack()
+
+
+async def never_ends(db: sqlite3.Connection, url: str, inbox: str, events: str) -> None:
+    """Connect without a limit."""
+    connection = await aio_pika.connect(url)
+    await connection.close()
+    await worker()(db, url, inbox, events)
 
 
 async def without_an_outbox(db: sqlite3.Connection, url: str, inbox: str, events: str) -> None:
@@ -480,7 +555,7 @@ def test_restart_stub() -> None:
         (worker(serve(handle=looks_first)), "another process sold 1 of 10 units", "Notebook 52"),
         (worker(serve(handle=checks_first)), "another process sold 1 of 10 units", "Notebook 52"),
         (by(with_no_condition), "an event says", "Which messages of this order"),
-        (by(gives_back_always), ": 19 units are in stock, not 8", "what its order took, once"),
+        (by(gives_back_always), "units of", "what its order took"),
         (by(forgets_the_cancel), "a cancel came before its order: an event", "Notebook 53"),
         (by(refuses_the_cancel), "a cancel came before its order: an event", "Notebook 53"),
         (by(gives_back_a_refusal), "an order was cancelled: ", "Notebook 53"),
@@ -488,7 +563,49 @@ def test_restart_stub() -> None:
         (by(keeps_the_units), "an order was cancelled: ", "Notebook 53"),
         (worker(serve(odd=Exception)), "its error did not leave your function", "Notebook 51"),
         (worker(serve(odd=ValueError)), "Error", "Try that line"),
-        (worker(serve(read=anything)), "not in the dead-letter queue", "Reject it"),
+        *(
+            (worker(serve(read=reader(**odd))), "not in the dead-letter queue", "Reject it")
+            for odd in (
+                {"kinds": ("order", "cancel", "gift")},
+                {"least": 0},
+                {"least": -5},
+                {"most": 2**40},
+                {"number": lambda units: isinstance(units, int)},
+                {"number": lambda units: isinstance(units, int | float) and units is not True},
+                {"decoded": lambda body: body},
+                {"text": lambda text: isinstance(text, str) and text.encode() is not None},
+            )
+        ),
+        (
+            worker(serve(read=reader(kinds={"order", "cancel"}, text=lasting))),
+            "Encode",
+            "that line",
+        ),
+        (
+            worker(serve(odd=(ValueError, LookupError, TypeError))),
+            "with a RecursionError",
+            "reject what raises it",
+        ),
+        (worker(serve(odd=(ValueError, LookupError, RecursionError))), "TypeError", "that line"),
+        (worker(serve(put_aside=by_itself)), "says nowhere why it came there", "Notebook 51"),
+        (worker(serve(read=reader(tidied=str.lower))), "one letter's case", "without lower()"),
+        (
+            worker(serve(read=reader(tidied=lambda text: text.strip()))),
+            "one letter's case",
+            "without strip()",
+        ),
+        (by(gives_five), "units of", "what its order took"),
+        (worker(serve(handle=last_five)), "came again, and has 2 rows", "for good"),
+        (worker(serve(handle=with_the_units)), "the body of a row is", "and nothing else"),
+        (worker(serve(handle=swallowed)), "its error did not leave", "Notebook 51"),
+        (never_ends, "fell silent, and your function waited", "A timeout for each wait"),
+        (worker(send=sender(timeout=None)), "fell silent, and your function waited", "Notebook 50"),
+        (worker(send=sender(expiration=20)), "goes away before it is read", "`expiration`"),
+        (
+            worker(send=sender(made=lambda body: json.dumps(json.loads(body)).encode())),
+            "another body than its row",
+            "not made anew",
+        ),
         (
             worker(serve(put_aside=lambda message: message.reject(requeue=True))),
             "by the limit",
