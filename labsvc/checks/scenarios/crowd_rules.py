@@ -16,7 +16,7 @@ from labsvc.checks.verdict import Verdict, first_broken, taught_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from labsvc.checks.scenarios.crowd_stage import Try
+    from labsvc.checks.scenarios.crowd_seen import Try
 
 TRIES = 3  # as the exercise says
 # Who has no thread waits until another customer has had three timeouts: three times as long.

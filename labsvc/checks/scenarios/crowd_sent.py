@@ -11,7 +11,7 @@ from labsvc.checks.verdict import Verdict, first_broken, taught_in
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from labsvc.checks.scenarios.crowd_stage import Try
+    from labsvc.checks.scenarios.crowd_seen import Try
 
 LINES = [{"sku": "tea-100", "quantity": 1}]
 OTHERS = "Nobody waits for an answer to somebody else: as many threads as customers."
