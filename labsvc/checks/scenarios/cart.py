@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from itertools import count
+from itertools import count, product
 from typing import TYPE_CHECKING, Any
 
+from grpc import RpcError
 from py_mini_racer import MiniRacer
 
 from labsvc.checks.engine import exercise
 from labsvc.checks.scenarios.cart_bodies import BAD, EDITS, NEWER
+from labsvc.checks.scenarios.cart_drawn import drawn
 from labsvc.checks.scenarios.cart_rules import answered_wrongly, stored_wrongly
 from labsvc.checks.scenarios.cart_stage import BREAKING, COMPATIBLE, Carts, ours, published, theirs
 from labsvc.checks.verdict import Verdict, broken, first_broken, solved, taught_in
@@ -24,7 +26,14 @@ if TYPE_CHECKING:
     from labsvc.checks.sandbox import Sandbox
     from labsvc.checks.submission import Submission
 
+CHANGES = (*EDITS, *drawn())
 REFUSE = "Every refusal is a ValueError, whatever the body has."
+FIRST = "Look at the contract before anything else."
+BEFORE = (
+    ('{"copies": 5}', "Raise ContractError for whatever `breaking_changes` finds."),
+    ("no JSON", FIRST),
+)
+"""(body that comes with a contract that breaks, hint)."""
 PAGE = "(text) => JSON.stringify(JSON.parse(text))"
 """What the page does with an answer, in JavaScript."""
 
@@ -45,9 +54,10 @@ def cart(answer: Submission, sandbox: Sandbox) -> Verdict:
             desk.edits()
             or desk.bad_bodies()
             or desk.contracts()
+            or desk.failures()
             or solved(
                 "old, new and the page understood each other, and nothing was lost",
-                changes=len(EDITS),
+                changes=len(CHANGES),
                 refused=len(BAD),
                 breaking_contracts=len(BREAKING),
             )
@@ -65,7 +75,7 @@ class _Desk:
 
     def edits(self) -> Verdict | None:
         """Change carts of all writers, as agreed."""
-        for fields, body in EDITS:
+        for fields, body in CHANGES:
             if verdict := self._edit(fields, json.dumps(body, ensure_ascii=False)):
                 return verdict
         return None
@@ -84,9 +94,16 @@ class _Desk:
             told = f"the body {body} is as agreed, and brought {summary(outcome.error)}"
             return taught_in("12", broken(told, hint))
         after = self._carts.kept[before.cart_id]
-        return stored_wrongly(before, json.loads(body), after) or answered_wrongly(
-            self._page, after, outcome.value
+        return (
+            stored_wrongly(before, json.loads(body), after)
+            or self._put_again()
+            or answered_wrongly(self._page, after, outcome.value)
         )
+
+    def _put_again(self) -> Verdict | None:
+        told = f"one change put the cart {self._carts.puts} times"
+        hint = "Others may write in between, and a second `Put` writes over it."
+        return taught_in("10", first_broken((self._carts.puts > 1, told, hint)))
 
     def bad_bodies(self) -> Verdict | None:
         """Send what was not agreed: it is refused, and the cart stays."""
@@ -116,23 +133,39 @@ class _Desk:
                 return verdict
         if verdict := self._edit({}, "{}", ours().files, "is the same as yours"):
             return verdict
-        for words, edit in BREAKING.items():
-            outcome = self._ask(self._new(NEWER), '{"copies": 5}', published(edit))
+        for (words, edit), (body, hint) in product(BREAKING.items(), BEFORE):
+            outcome = self._ask(self._new(NEWER), body, published(edit))
+            did = f"raised {summary(outcome.error)}" if outcome.error else "went on"
+            told = f"`published` {words}, the body is {body}, and your function"
             wrong = first_broken(
-                (
-                    not isinstance(outcome.error, ContractError),
-                    f"`published` {words}, and your function "
-                    + (f"raised {summary(outcome.error)}" if outcome.error else "went on"),
-                    "Raise ContractError for whatever `breaking_changes` finds.",
-                ),
-                (
-                    self._carts.gets + self._carts.puts > 0,
-                    f"`published` {words}, and your function called the service",
-                    "Look at the contract before anything else.",
-                ),
+                (not isinstance(outcome.error, ContractError), f"{told} {did}", hint),
+                (self._carts.gets + self._carts.puts > 0, f"{told} called the service", FIRST),
             )
             if wrong:
                 return taught_in("11", wrong)
+        return None
+
+    def failures(self) -> Verdict | None:
+        """Let a call to the service fail: whoever asked hears of it."""
+        for method in ("Get", "Put"):
+            before = self._new(NEWER)
+            self._carts.failing = method
+            outcome = self._ask(before, '{"copies": 5}', published(), allow=Exception)
+            did = f"raised {summary(outcome.error)}" if outcome.error else "answered all the same"
+            wrong = first_broken(
+                (
+                    not isinstance(outcome.error, RpcError),
+                    f"`{method}` failed, and your function {did}",
+                    "Let the error pass: whoever asked must not think that all went well.",
+                ),
+                (
+                    method == "Get" and self._carts.puts > 0,
+                    "`Get` failed, and a cart was put all the same",
+                    "Without the cart nobody knows what else was in it.",
+                ),
+            )
+            if wrong := taught_in("10", wrong) or self._put_again():
+                return wrong
         return None
 
     def _new(self, fields: dict[str, Any]) -> Any:
@@ -140,8 +173,12 @@ class _Desk:
         made = theirs().message("Cart")(cart_id=f"c-{next(self._numbers)}", **fields)
         self._carts.kept[made.cart_id] = made
         self._carts.gets = self._carts.puts = 0
+        self._carts.failing = ""
         return made
 
-    def _ask(self, cart: Any, body: str, contract: Any, *, allow: Allowed | None = None) -> Any:
+    def _ask(
+        self, cart: Any, body: str | bytes, contract: Any, *, allow: Allowed | None = None
+    ) -> Any:
         which = ours().message("CartId")(cart_id=cart.cart_id)
-        return self._answer.attempt(body.encode(), which, self._carts.stub, contract, allow=allow)
+        sent = body.encode() if isinstance(body, str) else body
+        return self._answer.attempt(sent, which, self._carts.stub, contract, allow=allow)

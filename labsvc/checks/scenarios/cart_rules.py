@@ -141,9 +141,18 @@ def answered_wrongly(page: Callable[[str], str], cart: Any, answer: str) -> Verd
     for key, value in wanted.items():
         if got[key] != value or isinstance(got[key], bool):
             has, (notebook, hint) = _value(cart, key), _WHY[key]
+            if _beyond(cart, key):
+                hint = "Limits hold for what a page sends. What others stored is shown as it is."
             told = f"the cart has {has} for {key}, and the page was told {json.dumps(got[key])}"
             return taught_in(notebook, broken(told, hint))
     return None
+
+
+def _beyond(cart: Any, key: str) -> bool:
+    """Return whether a number is stored that a page may not send, and that JSON can tell."""
+    most = {"copies": 1000, "voucherNumber": math.inf, "weightKg": 1000}.get(key)
+    value = getattr(cart, FIELDS[key])
+    return most is not None and math.isfinite(value) and not 0 <= value <= most
 
 
 _WHY = {

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorSet
+from grpc import StatusCode
 
 from labsvc.checks.asking import channel
 from labsvc.rpc.contract import Contract, compile_contract
@@ -141,20 +142,30 @@ COMPATIBLE: dict[str, Edit | None] = {
 
 
 class Carts:
-    """The service. It keeps messages of `NEXT`; `gets` and `puts` count the calls."""
+    """The service. It keeps messages of `NEXT`; `gets` and `puts` count the calls.
+
+    It fails the method that `failing` names.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.kept: dict[str, Any] = {}
+        self.failing = ""
         self.gets = self.puts = 0
         handlers = theirs().servicer("Carts", Get=self._get, Put=self._put)
         service = sandbox.serve_grpc(handlers, name="carts", workers=2)
         self.stub = ours().stub("Carts", sandbox.enter(channel(service.target)))
 
-    def _get(self, request: Any, _context: Any) -> Any:
+    def _get(self, request: Any, context: Any) -> Any:
         self.gets += 1
+        self._fail("Get", context)
         return self.kept.get(request.cart_id, theirs().message("Cart")())
 
-    def _put(self, cart: Any, _context: Any) -> Any:
+    def _put(self, cart: Any, context: Any) -> Any:
         self.puts += 1
+        self._fail("Put", context)
         self.kept[cart.cart_id] = cart
         return theirs().message("Done")()
+
+    def _fail(self, method: str, context: Any) -> None:
+        if method == self.failing:
+            context.abort(StatusCode.UNAVAILABLE, "the carts are being moved")

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import grpc
 import msgspec
 import pytest
 from google.protobuf import json_format
@@ -39,6 +41,14 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def loads(body: bytes, **options: Any) -> Any:
+    """Read JSON; raise ValueError for whatever it cannot read."""
+    try:
+        return json.loads(body, **({"object_pairs_hook": once} | options))
+    except RecursionError as error:
+        raise ValueError from error
+
+
 def model(**config: Any) -> Callable[[bytes], dict[str, Any]]:
     """Return a reader by a model, strict but for what is said here."""
 
@@ -50,9 +60,11 @@ def model(**config: Any) -> Callable[[bytes], dict[str, Any]]:
         weightKg: float | None = Field(None, ge=0, le=1000)  # noqa: N815  # the page's
 
     def read(body: bytes) -> dict[str, Any]:
-        change = Change.model_validate(json.loads(body, object_pairs_hook=once))
+        change = Change.model_validate(loads(body))
         if int(change.voucherNumber or 0) >= 2**63:
             raise ValueError(change.voucherNumber)
+        for tag in change.giftTags or []:
+            tag.encode()  # half of a surrogate pair is no text
         return change.model_dump(exclude_unset=True)
 
     return read
@@ -79,6 +91,12 @@ def put_in(cart: Any, change: dict[str, Any]) -> None:
             setattr(cart, FIELDS[key], int(value) if key == "voucherNumber" else value)
 
 
+def weighed(cart: Any) -> float | None:
+    """Return the weight that the page is told."""
+    told = cart.HasField("weight_kg") and math.isfinite(cart.weight_kg)
+    return cart.weight_kg if told else None
+
+
 def tell(cart: Any) -> dict[str, Any]:
     """Return the five keys."""
     return {
@@ -86,9 +104,7 @@ def tell(cart: Any) -> dict[str, Any]:
         "giftTags": list(cart.gift_tags.tags) if cart.HasField("gift_tags") else None,
         "voucherNumber": str(cart.voucher_number) if cart.HasField("voucher_number") else None,
         "wrapping": NAMES[cart.wrapping] if cart.wrapping < len(NAMES) else NAMES[0],
-        "weightKg": cart.weight_kg
-        if cart.HasField("weight_kg") and math.isfinite(cart.weight_kg)
-        else None,
+        "weightKg": weighed(cart),
     }
 
 
@@ -116,7 +132,7 @@ def way(
 def by_hand(body: bytes, which: Any, carts: Any, published: Any) -> str:
     """Solve it without a model, with a check for each key."""
     ask(published)
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     checks: dict[str, Callable[[Any], object]] = {
         "copies": lambda v: type(v) is int and 0 <= v <= 1000,
         "giftTags": lambda v: type(v) is list and all(type(one) is str for one in v),
@@ -158,7 +174,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
 def with_msgspec(body: bytes, which: Any, carts: Any, published: Any) -> str:
     """Solve it with msgspec, which writes NaN as null, and a merge of what was sent."""
     ask(published)
-    asked = msgspec.convert(json.loads(body, object_pairs_hook=once), Asked)
+    asked = msgspec.convert(loads(body), Asked)
     cart, news = carts.Get(which), ours().message("Cart")()
     for name in ("copies", "gift_tags", "voucher_number", "wrapping", "weight_kg"):
         value = getattr(asked, name)
@@ -246,6 +262,31 @@ def adds_tags(cart: Any, change: dict[str, Any]) -> None:
     cart.MergeFrom(news)
 
 
+def one_is_none(cart: Any, change: dict[str, Any]) -> None:
+    """Store nothing for one copy, as it is shown for nothing."""
+    put_in(cart, change | ({"copies": None} if change.get("copies") == 1 else {}))
+
+
+def mends_infinity(cart: Any, change: dict[str, Any]) -> None:
+    """Take an infinite weight away."""
+    if math.isinf(cart.weight_kg):
+        cart.ClearField("weight_kg")
+    put_in(cart, change)
+
+
+def with_tags(other: Callable[[list[str]], list[str]]) -> Callable[[Any, dict[str, Any]], None]:
+    """Store other tags than those that were sent."""
+    return lambda cart, change: put_in(
+        cart, change | ({"giftTags": other(change["giftTags"])} if change.get("giftTags") else {})
+    )
+
+
+def rounded(change: dict[str, Any]) -> dict[str, Any]:
+    """Return the weight in grams."""
+    weight = change.get("weightKg")
+    return {} if weight is None else {"weightKg": round(weight, 3)}
+
+
 def if_true(cart: Any, change: dict[str, Any]) -> None:
     """Change what is not empty."""
     put_in(cart, {key: value for key, value in change.items() if value})
@@ -307,12 +348,99 @@ def with_protobufs_json(cart: Any) -> dict[str, Any]:
 
 def by_the_last(body: bytes) -> dict[str, Any]:
     """Keep the last of two keys."""
-    return READ(json.dumps(json.loads(body)).encode())
+    return READ(json.dumps(loads(body, object_pairs_hook=dict)).encode())
+
+
+def lenient(**options: Any) -> Callable[[bytes], dict[str, Any]]:
+    """Return a reader that lets more pass than JSON has."""
+    return lambda body: READ(json.dumps(loads(body, **options)).encode())
+
+
+def not_null_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Count only the keys that bring something."""
+    once([pair for pair in pairs if pair[1] is not None])
+    return dict(pairs)
+
+
+def differing_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Let a key come again with the same value."""
+    if any(dict(pairs)[key] != value for key, value in pairs):
+        raise ValueError(pairs)
+    return dict(pairs)
+
+
+def the_first_object(body: bytes) -> dict[str, Any]:
+    """Read up to the end of the object."""
+    READ(body.partition(b"}")[0] + b"}")
+    found, _ = json.JSONDecoder(object_pairs_hook=once).raw_decode(body.decode())
+    return READ(json.dumps(found).encode())
+
+
+def replacing(body: bytes) -> dict[str, Any]:
+    """Replace what cannot be decoded."""
+    return READ(body.decode(errors="replace").encode())
+
+
+def too_deep(body: bytes) -> dict[str, Any]:
+    """Let the parser's own error out."""
+    json.loads(body)
+    return READ(body)
+
+
+def half_pairs(body: bytes) -> dict[str, Any]:
+    """Replace what UTF-8 cannot hold."""
+    change = loads(body)
+    if isinstance(change, dict) and isinstance(change.get("giftTags"), list):
+        change["giftTags"] = [
+            tag.encode(errors="replace").decode() if isinstance(tag, str) else tag
+            for tag in change["giftTags"]
+        ]
+    return READ(json.dumps(change).encode())
+
+
+def infinite(body: bytes) -> dict[str, Any]:
+    """Know of NaN only."""
+    return READ(body.replace(b"-Infinity", b"0").replace(b"Infinity", b"1000"))
+
+
+def false_is_zero(body: bytes) -> dict[str, Any]:
+    """Refuse true, and take false for a number."""
+    change = loads(body)
+    if isinstance(change, dict) and change.get("copies") is False:
+        change["copies"] = 0
+    return READ(json.dumps(change).encode())
+
+
+def body_first(body: bytes, which: Any, carts: Any, published: Any) -> str:
+    """Read the body before the contract."""
+    READ(body)
+    return way()(body, which, carts, published)
+
+
+def failing(**instead: Callable[[], Any]) -> Callable[..., str]:
+    """Return an answer that goes on where a call fails."""
+
+    class Careless:
+        def __init__(self, carts: Any) -> None:
+            self.carts = carts
+
+        def __getattr__(self, method: str) -> Callable[[Any], Any]:
+            def call(request: Any) -> Any:
+                try:
+                    return getattr(self.carts, method)(request)
+                except grpc.RpcError:
+                    if method not in instead:
+                        raise
+                    return instead[method]()
+
+            return call
+
+    return lambda body, which, carts, published: way()(body, which, Careless(carts), published)
 
 
 def by_protobuf(body: bytes) -> dict[str, Any]:
     """Let protobuf's parser say what is agreed."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     sent = dict(change)
     if "giftTags" in sent and sent["giftTags"] is not None:
         sent["giftTags"] = {"tags": sent["giftTags"]}
@@ -322,14 +450,14 @@ def by_protobuf(body: bytes) -> dict[str, Any]:
 
 def with_assertions(body: bytes) -> dict[str, Any]:
     """Raise something else than ValueError."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     assert isinstance(change, dict)
     return READ(body)
 
 
 def with_python_digits(body: bytes) -> dict[str, Any]:
     """Take what Python takes for a number."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     number = change.get("voucherNumber") if isinstance(change, dict) else None
     if isinstance(number, str) and 0 <= int(number) < 2**63:
         change["voucherNumber"] = "1"
@@ -339,7 +467,7 @@ def with_python_digits(body: bytes) -> dict[str, Any]:
 
 def with_a_dollar(body: bytes) -> dict[str, Any]:
     """Match digits up to `$`, which takes a line end behind them."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     number = change.get("voucherNumber") if isinstance(change, dict) else None
     if isinstance(number, str) and re.match("^[0-9]{1,19}$", number) and int(number) < 2**63:
         change["voucherNumber"] = number.strip()
@@ -347,15 +475,33 @@ def with_a_dollar(body: bytes) -> dict[str, Any]:
 
 
 def puts_at_each_key(body: bytes, which: Any, carts: Any, published: Any) -> str:
-    """Put each key when it is read, and refuse all that is no object before."""
+    """Put each key when it is read."""
     ask(published)
     cart = carts.Get(which)
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     if not isinstance(change, dict):
         raise ValueError(body)  # noqa: TRY004  # as the exercise says
     for key, value in change.items():
         put_in(cart, READ(json.dumps({key: value}).encode()))
         carts.Put(cart)
+    return json.dumps(tell(cart))
+
+
+def puts_what_it_can(body: bytes, which: Any, carts: Any, published: Any) -> str:
+    """Put the keys that are right, and refuse the body for the others."""
+    ask(published)
+    cart, wrong = carts.Get(which), 0
+    change = loads(body)
+    if not isinstance(change, dict):
+        raise ValueError(body)  # noqa: TRY004  # as the exercise says
+    for key, value in change.items():
+        try:
+            put_in(cart, READ(json.dumps({key: value}).encode()))
+        except ValueError:
+            wrong += 1
+    carts.Put(cart)
+    if wrong:
+        raise ValueError(body)
     return json.dumps(tell(cart))
 
 
@@ -424,7 +570,7 @@ def with_fields_of_ones_own(cart: Any, change: dict[str, Any]) -> Any:
 
 def until_zero(body: bytes) -> dict[str, Any]:
     """Take what a comparison takes: true is 1."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     if isinstance(change, dict) and change.get("copies") is True:
         change["copies"] = 1
     return READ(json.dumps(change).encode())
@@ -432,7 +578,7 @@ def until_zero(body: bytes) -> dict[str, Any]:
 
 def any_weight(body: bytes) -> dict[str, Any]:
     """Compare with both limits so that NaN passes."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     weight = change.get("weightKg") if isinstance(change, dict) else None
     if isinstance(weight, float) and not (weight < 0 or weight > 1000):
         return READ(json.dumps(change | {"weightKg": 1}).encode()) | {"weightKg": weight}
@@ -441,17 +587,17 @@ def any_weight(body: bytes) -> dict[str, Any]:
 
 def a_dict_of(body: bytes) -> dict[str, Any]:
     """Make a dict of whatever comes."""
-    return READ(json.dumps(dict(json.loads(body, object_pairs_hook=once))).encode())
+    return READ(json.dumps(dict(loads(body))).encode())
 
 
 def null_is_empty(body: bytes) -> dict[str, Any]:
     """Read null as nothing to do."""
-    return READ(json.dumps(json.loads(body, object_pairs_hook=once) or {}).encode())
+    return READ(json.dumps(loads(body) or {}).encode())
 
 
 def unhashable(body: bytes) -> dict[str, Any]:
     """Look names up in a set, which takes no list."""
-    change = json.loads(body, object_pairs_hook=once)
+    change = loads(body)
     if isinstance(change, dict) and change.get("wrapping") not in {None, *NAMES}:
         raise ValueError(body)
     return READ(body)
@@ -507,7 +653,7 @@ def test_cart_stub() -> None:
 @pytest.mark.parametrize(
     ("answer", "guarantee", "hint"),
     [
-        (way(ask=lambda _: None), "`published` renumbers `copies`, and your", "Notebook 11"),
+        (way(ask=lambda _: None), "renumbers `copies`, the body is", "Raise ContractError"),
         (way(ask=only_the_same), "`published` is newer, and", "the older contract first"),
         (way(ask=round_the_wrong_way), "`published` is newer, and", "the older contract first"),
         (way(ask=by_numbers), "`published` renumbers the list in `Tags`", "Raise ContractError"),
@@ -566,7 +712,48 @@ def test_cart_stub() -> None:
         (way(read=with_assertions), "raised AssertionError", "Every refusal is a ValueError"),
         (way(read=with_python_digits), '"1_0" was accepted', "Which characters"),
         (way(read=with_a_dollar), "a line end behind it was accepted", "Which characters"),
-        (puts_at_each_key, "a cart was put all the same", "the whole body"),
+        (puts_at_each_key, "one change put the cart", "writes over it. Notebook 10"),
+        (puts_what_it_can, "a cart was put all the same", "the whole body"),
+        (body_first, "the body is no JSON, and your function raised", "before anything else"),
+        (failing(Get=ours().message("Cart")), "`Get` failed, and", "Let the error pass"),
+        (failing(Put=lambda: None), "`Put` failed, and your function answered", "Let the error"),
+        (way(read=lenient(strict=False)), "a line end within a text was", "is lenient"),
+        (way(read=lenient(object_pairs_hook=not_null_once)), "once with null was", "hands all"),
+        (
+            way(read=lenient(object_pairs_hook=differing_once)),
+            "with one value was",
+            "keep the last",
+        ),
+        (way(read=the_first_object), "text behind the object was accepted", "any JSON"),
+        (way(read=replacing), "bytes that are no UTF-8 was accepted", "changes a text"),
+        (way(read=too_deep), "your function raised RecursionError", "Every refusal"),
+        (way(read=half_pairs), "half of a surrogate pair among the tags was", "UTF-8 and protobuf"),
+        (way(read=infinite), "a weight of Infinity was accepted", "no number in JSON"),
+        (way(read=false_is_zero), "false as the copies was accepted", "True and False are ints"),
+        (way(put=one_is_none), "copies: 1, and the cart has nothing", "Store what the body said"),
+        (way(put=mends_infinity), "was inf and is nothing", "Only what the body names"),
+        (way(put=with_tags(lambda tags: [tag.strip() for tag in tags])), "giftTags: ", "Store"),
+        (way(put=with_tags(lambda tags: tags[:10])), "giftTags: ", "Store what the body said"),
+        (
+            way(put=with_tags(lambda tags: [unicodedata.normalize("NFC", tag) for tag in tags])),
+            "giftTags: ",
+            "Store what the body said",
+        ),
+        (
+            way(put=lambda cart, change: put_in(cart, change | rounded(change))),
+            "the body said weightKg: ",
+            "Store what the body said",
+        ),
+        (
+            way(tell=said(weightKg=lambda c: -math.inf if c.weight_kg < -1e9 else weighed(c))),
+            "the page cannot parse the answer",
+            "no JSON",
+        ),
+        (
+            way(tell=said(copies=lambda c: min(max(tell(c)["copies"], 0), 1000))),
+            "for copies, and the page was told",
+            "Limits hold for what a page sends",
+        ),
         (way(read=until_zero), "true as the copies was accepted", "Ask for the type"),
         (way(read=any_weight), "a weight of NaN was accepted", "Python reads what is no number"),
         (way(read=a_dict_of), "a list", "Notebook 12"),
