@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 4.0  # seconds for one call of the answer
 SOON = 0.5  # seconds for the last connection to close
+TURNS = 50  # of the loop, in which all ends that was cancelled: a count, which no load changes
 
 
 class Party(Protocol):
@@ -35,9 +36,13 @@ class Party(Protocol):
 
 @dataclass
 class Left:
-    """What a call of the answer took and left behind, seen on its own loop."""
+    """What a call of the answer took and left behind, seen on its own loop.
+
+    `over` are the seconds since it was due, by a timer that a busy machine delays as it does its.
+    """
 
     took: float = 0.0
+    over: float = 0.0
     waited: float = 0.0  # since the last answer
     cancelled: bool = False
     requests: int = 0
@@ -75,6 +80,7 @@ def start(
     leave: bool = False,
     returns: Any = dict[str, int],
     within: float = PATIENCE,
+    due: float = PATIENCE,
 ) -> Attempt:
     """Start the answer; `left` is filled in before its loop ends, which would end all.
 
@@ -83,6 +89,8 @@ def start(
 
     async def watched(*args: Any) -> Any:
         before = asyncio.all_tasks()
+        rang: list[float] = []
+        bell = asyncio.get_running_loop().call_later(due, lambda: rang.append(time.monotonic()))
         made = answer.function(*args)
         must_be_awaitable(made, answer.function)
         began = time.monotonic()
@@ -92,9 +100,13 @@ def start(
             ended = time.monotonic()
             left.took = left.took or ended - began
             left.waited = ended - party.answered_at
-            await _until(lambda: not party.open and asyncio.all_tasks() == before)
-            left.requests, left.connections = party.under_way, party.open
+            left.over = ended - rang[0] if rang else 0.0
+            bell.cancel()
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
             left.tasks = asyncio.all_tasks() - before
+            await _until(lambda: not party.open)
+            left.requests, left.connections = party.under_way, party.open
 
     terms = Terms(None, within, "coroutine", returns)
     return answer.begin(watched, party.arguments, terms)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labsvc.checks.scenarios.saving_pauses import waits
-from labsvc.checks.scenarios.saving_scripts import FORMS, READ_AGAIN
+from labsvc.checks.scenarios.saving_scripts import READ_AGAIN
+from labsvc.checks.scenarios.saving_told import FORMS
 from labsvc.checks.verdict import Verdict, first_broken, taught_in
 from labsvc.checks.wording import summary
 
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from labsvc.checks.scenarios.saving_stage import User, Users
     from labsvc.checks.submission import Outcome
 
-ONCE = "Only 429, 503 and a TransportError are worth another try of the same request."
+GONE = object()  # null is a value
 
 
 def rule_broken(outcome: Outcome, users: Users) -> Verdict | None:
     """Return the first rule that a call broke, None if it kept them all."""
-    return _came_back(outcome, users) or next(
-        filter(None, (_kept(user, outcome.value[name]) for name, user in users.users.items())),
-        None,
+    every = list(users.users.values())
+    return (
+        _came_back(outcome, users)
+        or next(filter(None, (_kept(user, outcome.value[user.name]) for user in every)), None)
+        or waits(every)
     )
 
 
@@ -38,6 +41,11 @@ def _came_back(outcome: Outcome, users: Users) -> Verdict | None:
             not users.came and bool(names),
             "the service was not asked",
             "The address is in `url`, and the path is /users/ and the user's name.",
+        ),
+        (
+            bool(users.strays),
+            "a request came for a path that is no user's",
+            "A name may hold a `/` or a `?`: `quote(name, safe='')` of urllib.parse helps.",
         ),
     ) or taught_in(
         notebook,
@@ -74,16 +82,11 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _kept(user: User, told: str) -> Verdict | None:
-    return (
-        taught_in("31", _writes(user, told))
-        or _repeats(user)
-        or _tells(user, told)
-        or taught_in("32", waits(user.asked))
-    )
+    return taught_in("31", _writes(user, told)) or _repeats(user) or _tells(user, told)
 
 
 def _writes(user: User, told: str) -> Verdict | None:
-    lost = [name for name, value in user.wanted.items() if user.now.get(name) != value]
+    lost = [name for name, value in user.wanted.items() if user.now.get(name, GONE) != value]
     others = [name for name in lost if name in user.of_others]
     own = [name for name in lost if name in user.change]
     rest = [name for name in lost if name not in (*others, *own)]
@@ -105,9 +108,14 @@ def _writes(user: User, told: str) -> Verdict | None:
             "A PUT replaces the whole user: send all that you have read, with your changes.",
         ),
         (
-            told == "saved" and bool(own),
-            f"your function says saved, and {' and '.join(own)} did not change",
+            told == "saved" and not user.stored,
+            f"{user.script.what}: your function says saved, and no PUT was answered with 2xx",
             "Only a 2xx to a PUT says that a change is stored.",
+        ),
+        (
+            told == "saved" and bool(own),
+            f"your function says saved, and {' and '.join(own)} did not change as it was to",
+            "What `changes` says of a field replaces the whole field, nested or null.",
         ),
     )
 
@@ -115,14 +123,13 @@ def _writes(user: User, told: str) -> Verdict | None:
 def _repeats(user: User) -> Verdict | None:
     script, last = user.script, user.asked[-1].method if user.asked else ""
     times = user.tries(last)
-    final = (script.times, script.notebook) == (1, "31")
     return taught_in(
-        "32" if final else script.notebook,
+        "32" if script.more else script.notebook,
         first_broken(
             (
                 script.times > 0 and times > script.times,
                 f"{script.what}, and the {last} came {times} times",
-                ONCE if final else script.hint,
+                script.more or script.hint,
             ),
             (
                 script.times > 0 and times < script.times,
@@ -139,7 +146,7 @@ def _tells(user: User, told: str) -> Verdict | None:
     notebook, hint = script.notebook, script.hint
     if "saved" in ends and told == "CHANGED":
         notebook, hint = "31", READ_AGAIN
-    elif "saved" not in ends and told not in ("saved", "lost", "late"):
+    elif notebook != "31" and "saved" not in ends and told not in ("saved", "lost", "late"):
         notebook, hint = "31", FORMS
     said = f"{script.what}, and your function says {told!r} where {ends[0]!r} is true"
     return taught_in(notebook, first_broken((told not in ends, said, hint)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -20,23 +19,29 @@ PROBLEM = "application/problem+json"
 
 @dataclass(frozen=True)
 class Say:
-    """An answer that is no success: `wait` seconds in Retry-After, `dated` the next full second."""
+    """An answer by script: `wait` seconds in Retry-After, `dated` from the next full second on.
+
+    Without a `body` it has a problem document.
+    """
 
     status: int
     code: str = ""
     wait: int = 0
     dated: bool = False
     form: str = PROBLEM
+    body: str = ""
+    etag: str = ""
 
     def written(self) -> tuple[bytes, float]:
         """Return the answer, and the seconds that it asks for."""
-        members = {"title": "not now", "status": self.status, "code": self.code or None}
-        body = json.dumps({name: each for name, each in members.items() if each is not None})
-        body = "<h1>Bad luck</h1>" if self.form == "text/html" else body
+        members = {"title": "not now", "status": self.status, "code": self.code}
+        body = self.body or json.dumps({name: each for name, each in members.items() if each})
         now = time.time()
-        wait = math.ceil(now) - now if self.dated else float(self.wait)
-        value = formatdate(math.ceil(now), usegmt=True) if self.dated else str(self.wait)
+        date = math.ceil(now) + self.wait
+        wait = date - now if self.dated else float(self.wait)
+        value = formatdate(date, usegmt=True) if self.dated else str(self.wait)
         lines = [f"retry-after: {value}"] if wait else []
+        lines += [f"etag: {self.etag}"] if self.etag else []
         return head(self.status, len(body), *lines, form=self.form) + body.encode(), wait
 
 
@@ -48,20 +53,24 @@ BUSY = Say(503, "BUSY")
 
 @dataclass(frozen=True)
 class Script:
-    """What happens to one user. `times` is how often its last request has to be sent, 0 is any."""
+    """What happens to one user. `times` is how often its last request has to be sent, 0 is any.
+
+    `hint` is for who says another end, or gives up; `more` for who tries more often.
+    """
 
     what: str
-    get: tuple[Step, ...] = ()
-    put: tuple[Step, ...] = ()
+    get: tuple[Step | None, ...] = ()
+    put: tuple[Step | None, ...] = ()
     ends: tuple[str, ...] = ("saved",)
     times: int = 0
     notebook: str = "32"
     hint: str = "After which answers and errors is the same request sent again? Three tries."
+    more: str = ""
+    change: Literal["new", "as it is", "empty"] = "new"
 
 
 PLAIN = Script("nothing went wrong")
 READ_AGAIN = "412 says that somebody was quicker: read again, and write what you make of that."
-FORMS = "Read a `code` where the content type says problem document, and nowhere else."
 THREE = "Three tries of each request. Count the first one too."
 BOUNDED = "What bounds the whole, and what does your dictionary say until a user has its end?"
 
@@ -85,39 +94,17 @@ MENDED = [
     Script("a 412 came between", put=(BUSY, "other", BUSY), hint=THREE),
     Script("a PUT had to wait a second", put=(Say(429, "FULL", wait=1),)),
     Script("a GET had to wait until a date", (Say(503, "BUSY", dated=True),)),
+    Script("a user was as wanted already", change="as it is", notebook="31"),
+    Script("a change was empty", change="empty", notebook="31"),
 ]
-REFUSED = Script("each GET got 503", (BUSY,) * 9, (), ("BUSY",), 3, "32", THREE)
+PAUSED = Script(
+    "each request of two rounds got 503 twice",
+    (BUSY, BUSY, None, BUSY, BUSY),
+    (BUSY, BUSY, "other", BUSY, BUSY),
+    hint="Three tries of each request: those of the second round are counted anew.",
+)
+WAITS = Script("a GET had to wait a second", (Say(429, "FULL", wait=1),))
 DRIPS = Script("a GET dripped", ("drips",), ends=("late",), notebook="30", hint=BOUNDED)
 UNANSWERED = Script("a PUT got no answer", (), ("silent",) * 9, ("late", "lost"))
 BESIDE = Script("two others were stuck", notebook="30", hint="They cost no other its change.")
 SILENT = Script("no GET was answered", ("silent",) * 9, (), ("late", "lost"), 0, "30", BOUNDED)
-
-
-def told() -> list[Script]:
-    """Return the scripts of users whose end is told by a code or by a status."""
-    codes = [f"REASON_{random.randrange(10**6)}" for _ in range(7)]
-    html, json = "text/html", "application/json"
-    return [
-        Script("the GET was refused", (Say(404, codes[0]),) * 9, (), (codes[0],), 1, "31", FORMS),
-        Script("the PUT was refused", (), (Say(422, codes[1]),) * 9, (codes[1],), 1, "31", FORMS),
-        Script("the PUT was refused", (), (Say(409, codes[2]),) * 9, (codes[2],), 1, "31", FORMS),
-        Script("the GET got a page", (Say(500, form=html),) * 9, (), ("500",), 1, "31", FORMS),
-        Script("the PUT got a page", (), (Say(502, form=html),) * 9, ("502",), 1, "31", FORMS),
-        Script("a problem had no code", (Say(403),) * 9, (), ("403",), 1, "31", FORMS),
-        Script(
-            "JSON was no problem", (Say(400, "NO", form=json),) * 9, (), ("400",), 1, "31", FORMS
-        ),
-        Script("each GET got 503", (Say(503, codes[3]),) * 9, (), (codes[3],), 3, "32", THREE),
-        Script("each PUT got 429", (), (Say(429, codes[4]),) * 9, (codes[4],), 3, "32", THREE),
-        Script("each PUT got lost", (), ("lost",) * 9, ("lost",), 3, "32", THREE),
-        Script(
-            "the GET got 503 and an hour to wait",
-            *((Say(503, codes[5], wait=3600),) * 9, (), (codes[5],), 1, "32"),
-            hint="Who waits for your function would wait as well: longer than a second is an end.",
-        ),
-        Script(
-            "somebody was quicker each time",
-            *((), ("other",) * 9, ("CHANGED",), 3, "31"),
-            hint="Three rounds of reading and writing in all, and then the end is told.",
-        ),
-    ]

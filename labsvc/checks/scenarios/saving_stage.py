@@ -8,6 +8,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from labsvc.checks.scenarios.by_hand import ByHand, drip, head, silence
 from labsvc.checks.scenarios.saving_scripts import Say
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from labsvc.checks.sandbox import Sandbox
     from labsvc.checks.scenarios.by_hand import Request
     from labsvc.checks.scenarios.saving_scripts import Script, Step
+
+NO_CONTENT = 204
+STORED = (200, 201, 202, NO_CONTENT)
 
 _numbers = itertools.count(1)
 
@@ -43,16 +47,20 @@ class User:
     now: dict[str, Any] = field(init=False)
     asked: list[Came] = field(default_factory=list)
     of_others: dict[str, Any] = field(default_factory=dict)
-    version: int = 1
+    version: int = field(default_factory=lambda: random.randrange(10**6))
     blind: int = 0  # writes that name no state
+    stored: int = 0  # writes that were
 
     def __post_init__(self) -> None:
-        """Draw the values."""
+        """Draw the values: nested ones and nulls too, in what is stored and in what is changed."""
         number = random.randrange(100, 1000)
-        self.now = {"street": f"{number} Old Road", "postcode": f"10{number}"}
-        self.now |= {"phone": f"030-{number}", "door": {"code": number, "floor": number % 9}}
+        self.now = {"street": f"{number} Old Road", "phone": f"030-{number}", "fax": None}
+        self.now |= {"door": {"code": number, "floor": None}, "card": {"kind": "A", "until": 2030}}
+        self.now |= {"postcode": f"10{number}", f"field{number}": [number]}
         self.first = dict(self.now)
-        self.change = {"street": f"{number} New Road", "postcode": f"20{number}"}
+        new = {"street": f"{number} New Road", "card": {"kind": "B"}, "postcode": None}
+        old = {"street": self.now["street"]}
+        self.change = {"new": new, "as it is": old, "empty": {}}[self.script.change]
 
     @property
     def wanted(self) -> dict[str, Any]:
@@ -93,8 +101,9 @@ class User:
         if say:
             written, came.wait = say.written()
             return written
-        body = json.dumps(self.now).encode()
-        written = head(200, len(body), f"etag: {self._etag}") + body
+        status = 200 if came.method == "GET" else random.choice(STORED)
+        body = b"" if status == NO_CONTENT else json.dumps(self.now).encode()
+        written = head(status, len(body), f"etag: {self._etag}") + body
         return written[:-2] if step == "cut" else written
 
     def _somebody_else(self) -> None:
@@ -114,12 +123,13 @@ class User:
         if not isinstance(new, dict):
             return Say(422, "NO_JSON")
         self._store(new)
+        self.stored += 1
         return None
 
     @property
     def _etag(self) -> str:
         """What stands for the state that is stored."""
-        return f'"{self.name}.{self.version}"'
+        return f'"{self.version}"'
 
     def _store(self, new: dict[str, Any]) -> None:
         self.now = new
@@ -127,11 +137,12 @@ class User:
 
 
 class Users(ByHand):
-    """The service: `GET` and `PUT /users/{name}`."""
+    """The service: `GET` and `PUT /users/{name}`. `strays` are paths that are no user's."""
 
     def __init__(self, room: Sandbox, scripts: Sequence[Script]) -> None:
-        made = [User(f"u-{random.randrange(10**6)}", script) for script in scripts]
+        made = [User(_name(), script) for script in scripts]
         self.users = {user.name: user for user in made}
+        self.strays: list[str] = []
         super().__init__(room, f"users-{next(_numbers)}")
 
     @property
@@ -143,21 +154,27 @@ class Users(ByHand):
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Do what the script of the user says."""
-        user = self.users.get(request.path.removeprefix("/users/"))
+        name = request.path.removeprefix("/users/")
+        user = None if "/" in name else self.users.get(unquote(name))
         if user is None or request.method not in ("GET", "PUT"):
+            self.strays.append(request.path)
             writer.write(Say(404, "NOTHING_HERE").written()[0])
             return
         came = user.comes(request.method)
         if came.said is None:  # who is refused is answered at once: pauses are measured
             await self.meet(len(self.users))
-        try:
-            if came.said == "silent":
-                await silence(reader)
-            if came.said == "drips":
-                await drip(reader, writer)
-            writer.write(user.answer(came, request))
-            await writer.drain()
-            if came.said == "cut":
-                raise ConnectionResetError
-        finally:
-            came.answered = time.time()
+        if came.said == "silent":
+            await silence(reader)
+        if came.said == "drips":
+            await drip(reader, writer)
+        came.answered = time.time()  # before it can be read: no pause is measured too short
+        writer.write(user.answer(came, request))
+        await writer.drain()
+        if came.said == "cut":
+            raise ConnectionResetError
+
+
+def _name() -> str:
+    """Draw a name that is no part of a path before it is quoted."""
+    number = random.randrange(10**6)
+    return f"u{number}{random.choice(('/', '?', '#', '%41'))}ü {number % 10}"
