@@ -61,8 +61,10 @@ saving_rules, saving_pauses        T3: what holds for each user, and between its
 saving_scripts, saving_told        T3: what happens to a user, and by what an end is told
 saving_leaving                     T3: a function that is cancelled, or finds nobody
 reserving, reserving_stage         T4, and its stage: members with mutual TLS, and strangers
-reserving_rules                    T4: what holds for each call, and for members over many
-reserving_changes                  T4: another list, renewed files, calls that end badly
+reserving_member                   T4: one member, and the orders that arrive
+reserving_calls, reserving_rules   T4: what holds for each call, and for members over many
+reserving_changes                  T4: another list, renewed files, another authority
+reserving_endings                  T4: calls that end badly, members that nobody reaches
 restart, restart_stage             T5, and its stage: a queue, a database, a queue of events
 restart_rules, restart_events      T5: what holds after each call, and of the events that went out
 restart_bodies, restart_silence    T5: bodies that cannot be read, and a broker that falls silent
@@ -70,6 +72,8 @@ restart_faults                     T5: a database that fails, is held up, and is
 watched, watched_stage             T6, and its stage: a worker's loop, a collector, a log that hangs
 watched_visits, watched_rules      T6: one message, and what holds for each
 watched_numbers                    T6: the numbers of all, and a log that hangs
+watched_sent, watched_post         T6: what holds for events, and where they are published
+watched_log                        T6: the log that lines are written to
 until_cancelled                    50 and 51: a worker that has to end when it is cancelled
 ending                             how a learner's function ends a handler on threads
 watch                              the learner's calls, seen from their own side of the wire

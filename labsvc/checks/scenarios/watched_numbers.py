@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labsvc.checks.scenarios.watched_stage import Watched
 
 BOUND = 100  # lines that may wait, as the exercise says
+FAST, SLOW = 0.2, 2.0  # seconds that a histogram tells apart
 
 
 def wrong_numbers(run: Watched) -> Verdict | None:
@@ -24,6 +25,9 @@ def wrong_numbers(run: Watched) -> Verdict | None:
     by_label = Counter((label,) for label in labels)
     total = _samples(run, "message_seconds_sum", ("kind",))
     lasted = sum(each.lasted for each in run.visits.values()) / 1000
+    buckets = _samples(run, "message_seconds_bucket", ("kind", "le"))
+    bounds = {float(bound) for _, bound in buckets}
+    lost = run.registry.get_sample_value("lines_lost_total") or 0
     return taught_in(
         "61",
         first_broken(
@@ -48,6 +52,16 @@ def wrong_numbers(run: Watched) -> Verdict | None:
                 "`message_seconds` has another unit than seconds",
                 "Seconds in metrics, milliseconds in the line.",
             ),
+            (
+                not any(FAST <= bound <= SLOW for bound in bounds),
+                "`message_seconds` has no bucket that tells a fast message from a slow one",
+                "Of all that a histogram saw, its buckets are what is left: 100 ms, or 10 s?",
+            ),
+            (
+                bool(lost),
+                f"all lines found a place, and `lines_lost_total` says {lost:g}",
+                "Count the lines that find no place, and not what `write` raises: it may be there.",
+            ),
         ),
     )
 
@@ -69,8 +83,9 @@ def _samples(run: Watched, name: str, labels: tuple[str, ...]) -> dict[tuple[str
 
 def wrong_hang(run: Watched) -> Verdict | None:
     """Return what is wrong when the log hung while many messages came."""
-    written, sent = len(run.lines), len(run.visits)
+    written, sent = len(run.log.lines), len(run.visits)
     lost = run.registry.get_sample_value("lines_lost_total") or 0
+    kept = BOUND + 1  # with the one under way
     return taught_in(
         "60",
         first_broken(
@@ -80,19 +95,24 @@ def wrong_hang(run: Watched) -> Verdict | None:
                 "Hand a line over with `put_nowait`, and let a task of its own write.",
             ),
             (
-                run.writing > 1,
-                f"the log hung, and {run.writing} writes were under way at once",
+                run.log.writing > 1,
+                f"the log hung, and {run.log.writing} writes were under way at once",
                 "One task takes line after line out of a queue that has a bound.",
             ),
             (
-                written > BOUND + 2,
-                f"the log hung while {sent} messages came, and {written} lines waited for it",
+                bool(run.log.cut),
+                f"the log hung, and {run.log.cut} writes were cut off",
+                "Await `write` for as long as it takes: only what waits behind it costs memory.",
+            ),
+            (
+                written > kept,
+                f"the log hung while {sent} messages came, and {written - 1} lines waited for it",
                 "What nobody takes fills the memory: `asyncio.Queue(100)`.",
             ),
             (
-                written < BOUND,
-                f"the log hung and came back, and {written} of {BOUND} lines that had waited came",
-                "Keep what waits, and write it when the log takes lines again.",
+                written < kept,
+                f"the log hung and came back, and {max(written - 1, 0)} of {BOUND} lines came",
+                "Keep 100 lines besides the one under way, and write them when it goes on.",
             ),
             (
                 lost != sent - written,
@@ -100,5 +120,26 @@ def wrong_hang(run: Watched) -> Verdict | None:
                 "Count each line that finds no place, as soon as it is dropped.",
             ),
             written=written,
+        ),
+    )
+
+
+def one_by_one(run: Watched) -> Verdict | None:
+    """Return what is wrong when messages wait for each other, or their events."""
+    came = sum(bool(visit.runs) or visit.waited for visit in run.visits.values())
+    here = came - run.hung  # the first one came alone
+    return taught_in(
+        "60",
+        first_broken(
+            (
+                run.at_once < here,
+                f"{here} messages came, and {run.at_once} were handled at the same time",
+                "No lock and no semaphore: how many come at once is decided by the worker's loop.",
+            ),
+            (
+                not run.hung and run.post.at_once == 1,
+                "an event waited until that of another message was out",
+                "No lock around `publish`: each `send` belongs to its own message.",
+            ),
         ),
     )

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from labsvc.checks.scenarios.traceparent import ids
+from labsvc.checks.scenarios.watched_sent import wrong_events
 from labsvc.checks.verdict import Verdict, first_broken, taught_in
 from labsvc.checks.wording import summary
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 KINDS = ("order", "cancel")  # as the exercise says
 KEYS = {"trace_id", "kind", "outcome", "ms"}
-TRACE_KEYS = {"traceparent", "tracestate", "baggage"}
 SLACK_MS = 20.0  # by which the clocks that a learner may use can differ
 WORDS = {
     "ok": "was handled",
@@ -33,24 +33,34 @@ def wrong_visit(run: Watched, visit: Visit) -> Verdict | None:
     """Return what is wrong with one message, None if nothing is."""
     said = f"a message {WORDS[visit.outcome]}"
     if visit.kind not in KINDS:
-        said = f"a message of another kind {WORDS[visit.outcome]}"
+        said = f"a message of the kind {visit.kind!r} {WORDS[visit.outcome]}"
     return (
-        _wrong_end(visit, said)
+        _wrong_end(run, visit, said)
         or taught_in("60", _wrong_trace(run, visit, said))
-        or taught_in("60", _wrong_events(run, visit, said))
+        or taught_in("60", wrong_events(run, visit, said))
         or taught_in("61", _wrong_line(run, visit, said))
     )
 
 
-def _wrong_end(visit: Visit, said: str) -> Verdict | None:
+def _wrong_end(run: Watched, visit: Visit, said: str) -> Verdict | None:
     return taught_in(
-        "61",
+        "60" if visit.traced == "number" else "61",
         first_broken(
+            (
+                visit.runs == 0 and visit.traced == "number" and visit.raised is not None,
+                f"a traceparent was a number: {summary(visit.raised or Exception())}",
+                "A header of AMQP can be of any type: take those that are texts.",
+            ),
+            (
+                visit.raised in run.log.raised,
+                f"{said}, and your function raised what `write` had raised",
+                "Hand a line over with `put_nowait`, and let a task of its own write.",
+            ),
             (visit.runs == 0, f"{said}, and `handle` was not called", "Await it for each message."),
             (
                 visit.waited,
                 f"{said}, and your function did not return",
-                "Behind `handle` there is a line to hand over. What else does it wait for?",
+                "It waits for nothing but `handle`, in which it then was no more.",
             ),
             (
                 visit.runs > 1,
@@ -73,7 +83,8 @@ def _wrong_end(visit: Visit, said: str) -> Verdict | None:
 
 def _wrong_trace(run: Watched, visit: Visit, said: str) -> Verdict | None:
     came, span = ids(visit.carrier), run.spans.get(visit.span.span)
-    is_error = visit.outcome in ("refused", "failed")
+    is_kept = came.sampled or not came.trace  # what its customer does not sample is not kept
+    is_error = isinstance(visit.raises, Exception)
     return first_broken(
         (
             visit.span.trace == run.loop and visit.traced == "yes",
@@ -91,7 +102,7 @@ def _wrong_trace(run: Watched, visit: Visit, said: str) -> Verdict | None:
             "`propagate.extract(message.headers)` makes a context of them: begin the span in it.",
         ),
         (
-            span is None,
+            span is None and is_kept,
             f"{said}, and the span in which `handle` ran was not yours, or never ended",
             "`tracer.start_as_current_span` makes one current, and ends it, whatever comes.",
         ),
@@ -123,36 +134,15 @@ def _wrong_trace(run: Watched, visit: Visit, said: str) -> Verdict | None:
     )
 
 
-def _wrong_events(run: Watched, visit: Visit, said: str) -> Verdict | None:
-    sent = run.events.get(visit.body, [])
-    others = {key for headers in sent for key in headers} - TRACE_KEYS
-    return first_broken(
-        (
-            len(sent) != visit.sends,
-            f"{said}, sent {visit.sends} events, and {len(sent)} went out",
-            "`send(body)` awaits `publish(body, headers)` once.",
-        ),
-        (
-            bool(others),
-            f"{said}, and its event has more than the trace in its headers: {min(others or '-')}",
-            "A new dict for each event, filled by `propagate.inject`: a token is not passed on.",
-        ),
-        (
-            any(ids(headers)[:2] != visit.span[:2] for headers in sent),
-            f"{said}, and its event does not carry on its span",
-            "`propagate.inject(headers)` writes the span that is current: call it within `send`.",
-        ),
-    )
-
-
 def _wrong_line(run: Watched, visit: Visit, said: str) -> Verdict | None:
     def of_it(line: Any) -> bool:
         return isinstance(line, dict) and line.get("trace_id") == visit.span.trace
 
-    lines = [line for line in run.lines if of_it(line)]
+    lines = [line for line in run.log.lines if of_it(line)]
     line = lines[0] if lines else {}
-    odd = [one for one in run.lines if not isinstance(one, dict) or not _is_id(one)]
+    odd = [one for one in run.log.lines if not isinstance(one, dict) or not _is_id(one)]
     ms = line.get("ms")
+    lost = run.registry.get_sample_value("lines_lost_total") or 0
     is_number = isinstance(ms, int | float) and not isinstance(ms, bool) and math.isfinite(ms)
     return first_broken(
         (
@@ -161,9 +151,19 @@ def _wrong_line(run: Watched, visit: Visit, said: str) -> Verdict | None:
             "`trace.format_trace_id(...)` writes it as headers have it; a line is a dict.",
         ),
         (
+            len({id(each) for each in run.log.given}) < len(run.log.given),
+            "one dict was written twice: a line came again, or was changed by another message",
+            "A new dict for each line, written once: a write that raised may have come through.",
+        ),
+        (
+            not lines and lost > 0,
+            f"{len(run.visits)} messages ended at once, and {lost:g} lines found no place",
+            "100 lines can wait, besides the one under way.",
+        ),
+        (
             len(lines) != 1,
             f"{said}, and {len(lines)} lines have its trace id",
-            "Write one in a `finally`. A write that raises costs that line, and no other.",
+            "Write one in a `finally`. What `write` raises, CancelledError too, costs its line.",
         ),
         (
             run.secret in repr(line),
@@ -178,7 +178,7 @@ def _wrong_line(run: Watched, visit: Visit, said: str) -> Verdict | None:
         (
             line.get("outcome") != visit.outcome,
             f"{said}, and its line says {line.get('outcome')}, not {visit.outcome}",
-            "CancelledError is no `Exception`, and a ValueError is one: name both.",
+            "Begin with `failed`; name ValueError, and CancelledError, which is no `Exception`.",
         ),
         (
             line.get("kind") != visit.kind,
