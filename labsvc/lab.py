@@ -82,7 +82,8 @@ class Lab(Serving):
     def remove(self, name: str) -> None:
         """Stop what runs under a name and forget it; if nothing does, do nothing."""
         with self._lock:
-            self._vacate(name)
+            if not self._stopped:
+                self._vacate(name)
 
     def targets(self) -> dict[str, str]:
         """Return the "host:port" of everything that runs here, by name."""

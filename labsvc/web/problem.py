@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 LONGEST_NAME = 80
 
-_CALLER_HAS_LEFT = 499  # has a name in no standard
+_NAMES = {  # of RFC 9110, section 15.5, which Python before 3.13 does not know; 499 has none there
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+}
 
 
 class ProblemError(Exception):
@@ -79,6 +85,6 @@ def problem_response(
 def title_of(status: int) -> str:
     """Return the words for a status."""
     try:
-        return HTTPStatus(status).phrase
+        return _NAMES.get(status) or HTTPStatus(status).phrase
     except ValueError:
-        return "Client Closed Request" if status == _CALLER_HAS_LEFT else "?"
+        return "?"

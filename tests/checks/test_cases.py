@@ -192,6 +192,9 @@ def test_replay_says_what_happens_and_leaves_the_services(
         get(user_pb2_grpc.UserServiceStub(line), "another")
     replay("26-order-once")
     assert target not in lab.targets().values()
+    lab.stop()
+    replay("26-order-once")
+    assert "still up" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
