@@ -120,7 +120,7 @@ class StatusError(Exception):
         Details of other types are passed over, and those that cannot be read too.
         """
         call: Any = error
-        read = cls(call.code(), (call.details() or "").partition("\n")[0])
+        read = cls(call.code(), call.details() or "")
         try:
             status = rpc_status.from_call(call)
         except (AttributeError, ValueError, DecodeError):

@@ -543,13 +543,17 @@ def test_many_fields_are_cut_at_the_limit() -> None:
 
 
 def test_plain_error_has_no_details() -> None:
-    """An error without details reads as its code and the first line of its text."""
+    """An error without details reads as its code and its text, to be handed on as they came."""
+    text = "down\n  für Wartung"
 
     def behave(_: str, context: Any) -> None:
-        context.abort(CODE.UNAVAILABLE, "down\n  for maintenance")
+        context.abort(CODE.UNAVAILABLE, text)
 
-    seen = outcome("x", behave=behave)
-    assert vars(seen) == vars(StatusError(CODE.UNAVAILABLE, "down"))
+    def hands_on(_: str, context: Any) -> None:
+        context.abort_with_status(outcome("x", behave=behave).status())
+
+    seen = outcome("x", behave=hands_on)
+    assert vars(seen) == vars(StatusError(CODE.UNAVAILABLE, text))
     assert not seen.definite
 
 

@@ -5,58 +5,47 @@ Each rule says which notebook teaches it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from labsvc.checks.asking import wait
+from labsvc.checks.scenarios.front_pauses import pauses
+from labsvc.checks.scenarios.front_times import ALLOW, CLOCK, KEEP, in_time
 from labsvc.checks.scenarios.front_visits import CUSTOMERS, KEY, REQUEST_ID
 from labsvc.checks.scenarios.refusals import SHORTEST_PAUSE
 from labsvc.checks.verdict import Verdict, broken, first_broken, taught_in
 from labsvc.rpc.errors import StatusError
 
 if TYPE_CHECKING:
-    from labsvc.checks.scenarios.front_visits import Orders, Visit
+    from labsvc.checks.scenarios.front_visits import Desk, Orders, Visit
 
-ONE_TRY = 0.6  # seconds, as the exercise says
-KEEP = 0.2  # seconds, as the exercise says
-ALLOW = 2.0  # seconds that a customer's call may take at most, as the exercise says
 TRIES = 3  # as the exercise says
 LONGEST_PAUSE = 0.5  # seconds, as the exercise says
-CLOCK = 0.08  # seconds between two looks at the clock
-LOST = 0.3  # seconds that a busy machine never takes
+LOST = 0.3  # seconds more, for a busy machine
+VARIED = 8  # characters: 4 bytes of chance, in hex
+LONG = 20  # characters: as long as a UUID, which may be of a clock and a machine
 AGAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 CUSTOMERS_OWN = tuple(code.name for code in CUSTOMERS)
 
 
 def rule_broken(visit: Visit, orders: Orders) -> Verdict | None:
-    """Return the first rule that a visit broke, None if it kept them all."""
+    """Return the first rule that a visit broke, None if it kept them all.
+
+    Who has given up is told nothing.
+    """
+    if not visit.seen.starts:
+        return taught_in("22", _asks(visit))
     return (
         _answers(visit, orders)
-        or taught_in("22", _asks(visit))
         or taught_in("24", _carries(visit))
         or taught_in("26", _same_key(visit))
-        or taught_in("22", _in_time(visit))
+        or taught_in("22", in_time(visit))
         or taught_in("26", _tries_again(visit))
         or taught_in("23", _leaves_none_open(visit))
-        or taught_in("25", _tells(visit, orders))
+        or (taught_in("25", _tells(visit, orders)) if visit.left > CLOCK else None)
     )
-
-
-def pauses(visit: Visit) -> list[float]:
-    """Return the seconds between the tries of a visit."""
-    return [start - end for start, end in zip(visit.seen.starts[1:], visit.seen.ends, strict=False)]
-
-
-def idle(visit: Visit) -> float:
-    """Return the seconds from the end of the last try to the end of the function."""
-    return visit.began + visit.took - max(visit.seen.ends, default=visit.began)
-
-
-WAITED_ON = (
-    "your function waited after its last try",
-    "Before a pause, ask whether there is a try after it, and time for one.",
-)
 
 
 def _answers(visit: Visit, orders: Orders) -> Verdict | None:
@@ -77,7 +66,7 @@ def _answers(visit: Visit, orders: Orders) -> Verdict | None:
 def _asks(visit: Visit) -> Verdict | None:
     return first_broken(
         (
-            not visit.seen.starts,
+            visit.left > KEEP,  # not so where a busy machine left no time
             f"a customer had time and got {visit.code}, and `orders` was not asked",
             f"Ask nobody only with {KEEP:g} seconds or less. No deadline reads as 10**18 seconds.",
         ),
@@ -130,49 +119,23 @@ def _same_key(visit: Visit) -> Verdict | None:
     )
 
 
-def _in_time(visit: Visit) -> Verdict | None:
-    timeouts = [each for each in visit.seen.timeouts if each is not None]
-    starts = [start - visit.began for start in visit.seen.starts]
-    room = [
-        min(spare + timeout, ALLOW - start) - KEEP
-        for spare, timeout, start in zip(visit.seen.spare, timeouts, starts, strict=False)
-    ]
-    over = [timeout - left for timeout, left in zip(timeouts, room, strict=True)]
-    under = [  # one in the past sends nothing
-        min(left, ONE_TRY) - timeout
-        for timeout, left in zip(timeouts, room, strict=True)
-        if timeout > 0
-    ]
-    return first_broken(
-        (
-            None in visit.seen.timeouts,
-            "a try had no deadline",
-            "Give each try a timeout.",
-        ),
-        (
-            max(timeouts, default=0) > ONE_TRY + 0.001,
-            f"a try had more than {ONE_TRY:g} seconds",
-            "A try that takes all leaves nothing for the next.",
-        ),
-        (
-            max(over, default=0) > KEEP + CLOCK / 2,
-            "a try had more time than the customer had left",
-            f"Ask what is left before each try. Who sets no deadline allows {ALLOW:g} seconds.",
-        ),
-        (
-            max(over, default=0) > CLOCK,
-            "not enough was kept for the way back",
-            f"Take {KEEP:g} seconds off what is left before each try.",
-        ),
-        (
-            max(under, default=0) > LOST,
-            "a try had far less time than there was",
-            f"It may have {ONE_TRY:g} seconds, or all that is left less {KEEP:g}.",
-        ),
-        (
-            visit.left <= 0 and visit.code != "OK",
-            "the customer had given up when your function came back",
-            "The pause counts too. Before it, ask whether anything is left for a try after it.",
+def new_keys(desk: Desk) -> Verdict | None:
+    """Return what is wrong with the keys that the function has made for the customers of a desk."""
+    made = desk.keys_made
+    varied = sum(len(set(letters)) > 1 for letters in zip_longest(*made))
+    return taught_in(
+        "26",
+        first_broken(
+            (
+                len(set(made)) < len(made),
+                f"two calls without an {KEY} got the same one, and one of them was never placed",
+                "Make a new one for each call, out of nothing but chance.",
+            ),
+            (
+                varied < VARIED and max(map(len, made), default=LONG) < LONG,
+                f"the {KEY}s of {len(made)} calls differ in {varied} characters",
+                "So few come again, at the next start or in the next process: `uuid.uuid4()`.",
+            ),
         ),
     )
 
@@ -204,20 +167,9 @@ def _tries_again(visit: Visit) -> Verdict | None:
             f"{TRIES} tries in all after {' and '.join(AGAIN)}, in {ALLOW:g} seconds.",
         ),
         (
-            visit.seen.starts[0] - visit.began > LOST,
-            "your function waited before its first try",
-            "Pause before each further try. The first one begins at once.",
-        ),
-        (idle(visit) > LOST, *WAITED_ON),
-        (
             min(pauses(visit), default=1) < SHORTEST_PAUSE,
             "a try came at once after the one before",
             "A server that has just fallen needs a moment: .05 seconds at least.",
-        ),
-        (
-            len(visit.seen.starts) > 1 and min(pauses(visit)) > LONGEST_PAUSE + LOST,
-            "your function waited too long between two tries",
-            "Half a second at most.",
         ),
     )
 
@@ -248,18 +200,19 @@ def _tells(visit: Visit, orders: Orders) -> Verdict | None:
             )
         )
     said = StatusError.of(visit.call)
-    packed = rpc_status.from_call(visit.call)  # its text is not readable in the metadata
-    reached = f"{visit.call.details()} {visit.call.trailing_metadata()!r} {packed}"
+    packed = _unpacked(visit.call)  # its text is not readable in the metadata
+    sent = (visit.call.initial_metadata(), visit.call.trailing_metadata())
+    reached = f"{visit.call.details()} {sent!r} {packed}"
     return first_broken(
         (
             orders.secret in reached,
-            f"`orders` said {last}, and its text reached the customer",
-            "It is written for your colleagues. Write a text of your own.",
+            f"`orders` said {last}, and what it said reached the customer",
+            "Its text and metadata are for your colleagues. Write a text of your own.",
         ),
         (
             last in CUSTOMERS_OWN and orders.text != visit.call.details(),
             f"`orders` said {last}, and the customer did not get its text",
-            f"What `orders` says with {last} is meant for the customer: hand its text on.",
+            f"What `orders` says with {last} is meant for the customer: hand its text on, whole.",
         ),
         (
             last in CUSTOMERS_OWN and _all(said) != _all(orders.error(said.code)),
@@ -267,6 +220,14 @@ def _tells(visit: Visit, orders: Orders) -> Verdict | None:
             "`StatusError.of(error).status()` packs them, for `context.abort_with_status`.",
         ),
     )
+
+
+def _unpacked(call: Any) -> Any:
+    """Return the details that came with a status; None if they contradict it."""
+    try:
+        return rpc_status.from_call(call)
+    except ValueError:
+        return None
 
 
 def _all(error: StatusError) -> tuple[object, ...]:

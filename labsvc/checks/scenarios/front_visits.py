@@ -37,12 +37,15 @@ MENDS = {"initial_reconnect_backoff_ms": 100, "max_reconnect_backoff_ms": 200}
 class Orders:
     """Does for each order what its script says, and then takes it: once for each key.
 
-    A step of the script is a code, or None for no answer. What it says has a secret in it, unless
-    it is the customer's business; `reason` is what it says to programs.
+    A step of the script is a code, or None for no answer. A code is said after `seconds`. What it
+    says has a secret in it, unless it is the customer's business; `reason` is for programs.
     """
 
-    def __init__(self, script: Sequence[grpc.StatusCode | None] = ()) -> None:
+    def __init__(
+        self, script: Sequence[grpc.StatusCode | None] = (), *, seconds: float = 0.0
+    ) -> None:
         self.script = script
+        self._seconds = seconds
         self._tries: dict[str, int] = {}
         self.secret = f"hunter-{secrets.token_hex(4)}"
         self.reason = f"REASON_{random.randrange(10**6)}"
@@ -52,7 +55,7 @@ class Orders:
     @property
     def text(self) -> str:
         """What a customer may read."""
-        return f"not like this ({self.reason})"
+        return f"not like this ({self.reason}):\n  zwei Tüten Tee, nicht drei"
 
     def error(self, code: grpc.StatusCode) -> StatusError:
         """Return what it says with a code that is the customer's business."""
@@ -81,9 +84,11 @@ class Orders:
     async def _refuse(self, code: grpc.StatusCode | None, context: Any) -> None:
         if code is None:
             await asyncio.Event().wait()
-        elif code in CUSTOMERS:
+        await asyncio.sleep(self._seconds)
+        if code in CUSTOMERS:
             await context.abort_with_status(self.error(code).status())
         else:
+            await context.send_initial_metadata((("host", self.secret),))
             context.set_trailing_metadata((("cause", self.secret),))
             await context.abort(code, f"db-7 failed: {self.secret}")
 
@@ -240,8 +245,15 @@ class Desk:
         visit = Visit(request, timeout, sent, begin_with, moment)
         self._visits[request.order_id] = visit
         place = self._customers.PlaceOrder
-        visit.call = place.future(request, timeout=timeout, metadata=(*sent, *NOT_TO_SEND))
+        visit.call = place.future(request, timeout=timeout, metadata=(*sent, *_not_to_send()))
         return visit
+
+    @property
+    def keys_made(self) -> list[str]:
+        """The keys that the function made, one for each visit with a try."""
+        visits = [visit for visit in self._visits.values() if visit.tries and visit.seen.sent]
+        made = [visit for visit in visits if KEY not in dict(visit.sent)]
+        return [str(visit.seen.sent[0].get(KEY)) for visit in made]
 
     def wait(self, visit: Visit) -> Visit:
         """Wait for the end of a visit.
@@ -276,8 +288,17 @@ class Desk:
         return ended
 
 
-NOT_TO_SEND: Pairs = (("authorization", "Bearer secret"), ("user-bin", b"\xc3\xa4"))
-"""What each customer sends, and the next service must not get."""
+def _not_to_send() -> Pairs:
+    """Return what a customer sends, and the next service must not get."""
+    trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    return (
+        ("authorization", "Bearer secret"),
+        ("user-bin", b"\xc3\xa4"),
+        ("traceparent", trace),
+        ("baggage", "tenant=7"),
+        ("x-user-id", "u-1"),
+        (f"x-{secrets.token_hex(3)}", "nobody knows it"),
+    )
 
 
 def _servicer(place: Callable[..., Any]) -> order_pb2_grpc.OrderServiceServicer:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import queue
 import random
 import threading
@@ -258,6 +259,37 @@ def with_all_metadata(context: Any, call: Any) -> Any:
     return end(context, call)
 
 
+def with_first_metadata(context: Any, call: Any) -> Any:
+    """Hand on what came before each answer."""
+    if call is not None and call.code() is not CODE.OK:
+        context.send_initial_metadata(call.initial_metadata())
+    return end(context, call)
+
+
+def with_text(change: Callable[[str], str]) -> Callable[[Any, Any], Any]:
+    """Hand on code and details, and what is made of the text."""
+
+    def ends(context: Any, call: Any) -> Any:
+        if call is not None and call.code() in OWN:
+            context.set_trailing_metadata(call.trailing_metadata())
+            context.abort(call.code(), change(call.details()))
+        return end(context, call)
+
+    return ends
+
+
+def cancelled_as_it_came(context: Any, call: Any) -> Any:
+    """Take each cancelled call for a customer who has left."""
+    if call is not None and call.code() is CODE.CANCELLED:
+        context.abort(CODE.CANCELLED, "left")
+    return end(context, call)
+
+
+def raises_cancelled(context: Any, call: Any) -> Any:
+    """Ask a cancelled call for its result."""
+    return call.result() if call and call.code() is CODE.CANCELLED else end(context, call)
+
+
 def late_is_down(context: Any, call: Any) -> Any:
     """Say UNAVAILABLE where nobody was asked."""
     return context.abort(CODE.UNAVAILABLE, "late") if call is None else end(context, call)
@@ -338,6 +370,38 @@ def key_of(make: Callable[[Any], str]) -> Callable[[Any], list[tuple[str, str]]]
     return send
 
 
+def own_or(context: Any, made: object) -> str:
+    """Return the customer's key, or else the one that was made."""
+    return str(dict(context.invocation_metadata()).get("idempotency-key", made))
+
+
+def made_key(make: Callable[[], object]) -> Callable[..., Any]:
+    """Return an answer that makes new keys in another way."""
+    return way(send=key_of(lambda context: own_or(context, make())))
+
+
+def key_of_a_clock(context: Any) -> list[tuple[str, str]]:
+    """Make a UUID out of a clock, which no other is like."""
+    return key_of(lambda context: own_or(context, uuid.uuid1()))(context)
+
+
+def all_but_the_token(context: Any) -> list[tuple[str, Any]]:
+    """Send on what is no secret."""
+    left_out = ("user-agent", "authorization", "user-bin")
+    return [pair for pair in all_that_came(context) if pair[0] not in left_out]
+
+
+def between(shortest: float, longest: float) -> Callable[[], float]:
+    """Draw pauses from another range."""
+    return lambda: random.uniform(shortest, longest)  # noqa: S311  # no secret
+
+
+def one_pause_a_visit(request: Any, context: Any, orders: Any) -> Any:
+    """Draw a pause once."""
+    rest = drawn()
+    return way(pause=lambda: rest)(request, context, orders)
+
+
 def request_id_always(context: Any) -> list[tuple[str, str]]:
     """Make up an id for the request where none came."""
     return list({"x-request-id": "r-0", **dict(to_send(context))}.items())
@@ -365,7 +429,7 @@ def asks_nobody(request: Any, context: Any, orders: Any) -> Any:
 def hedges(request: Any, context: Any, orders: Any) -> Any:
     """Start two tries at once."""
     send = to_send(context)
-    calls = [orders.PlaceOrder.future(request, timeout=0.3, metadata=send) for _ in range(2)]
+    calls = [orders.PlaceOrder.future(request, timeout=0.6, metadata=send) for _ in range(2)]
     for call in calls:
         tie(context, call)
     ended = next((call for call in calls if call.code() is CODE.OK), calls[0])
@@ -525,13 +589,14 @@ def misspelt(request: Any, context: Any, orders: Any) -> Any:
     [
         way(),
         way(end=in_two_steps),
+        way(send=key_of_a_clock),
         with_the_package,
         that_looks_again_and_again,
         on_asyncio,
         by_a_queue_of_ends,
         with_wait_for_ready,
     ],
-    ids=["plain", "set_code", "package", "looks", "asyncio", "queue", "ready"],
+    ids=["plain", "set_code", "uuid1", "package", "looks", "asyncio", "queue", "ready"],
 )
 def test_front_solved(answer: Callable[..., Any]) -> None:
     """Whatever holds the six points solves it."""
@@ -552,11 +617,16 @@ def test_front_stub() -> None:
     [
         (way(one=None), "a try had no deadline", "timeout. Notebook 22 shows it"),
         (way(one=2), "a try had more than 0.6 seconds", "Notebook 22"),
-        (way(keep=0), "not enough was kept for the way back", "Take 0.2 seconds off"),
-        (way(keep=-0.3), "more time than the customer had left", "Ask what is left"),
+        (way(keep=0), "than the customer had left, less 0.2 seconds", "Keep 0.2 seconds of"),
+        (way(keep=0.1), "than the customer had left, less 0.2 seconds", "Notebook 22"),
+        (way(keep=-0.3), "than the customer had left, less 0.2 seconds", "Keep 0.2 seconds of"),
+        (way(keep=0.3), "a try had less time than there was", "all that is left less 0.2"),
         (way(keep=0.7), "had time and got DEADLINE_EXCEEDED", "0.2 seconds or less"),
-        (way(one=0.2), "far less time than there was", "It may have 0.6 seconds"),
-        (way(cap=60), "more time than the customer had left", "allows 2 seconds"),
+        (way(one=0.2), "less time than there was", "It may have 0.6 seconds"),
+        (way(one=0.5), "less time than there was", "It may have 0.6 seconds"),
+        (way(cap=60), "than the customer had left, less 0.2 seconds", "counts as 2 seconds"),
+        (way(cap=2.2), "than the customer had left, less 0.2 seconds", "counts as 2 seconds"),
+        (way(cap=1.7), "less time than there was", "Notebook 22"),
         (way(cap=1), "time", "seconds"),  # too short a try, or too few, by chance
         (way(shared=False), "the customer may pay as often", "for each try? Notebook 26"),
         (way(fits=False), "the customer had given up", "The pause counts too"),
@@ -569,9 +639,16 @@ def test_front_stub() -> None:
         (way(most=4), "was asked 4 times", "Count the first one too"),
         (way(again=(CODE.UNAVAILABLE,)), "gave up after DEADLINE_EXCEEDED", "3 tries in all after"),
         (way(again=(*AGAIN, CODE.INTERNAL)), "said INTERNAL, and was asked again", "Two codes"),
+        (way(again=(*AGAIN, CODE.CANCELLED)), "said CANCELLED, and was asked again", "Two codes"),
+        (way(end=cancelled_as_it_came), "CANCELLED, and the customer got CANCELLED", "the list"),
+        (way(end=raises_cancelled), "CANCELLED, and the customer got UNKNOWN", "context.abort"),
         (way(pause=lambda: 0), "a try came at once", ".05 seconds at least. Notebook 26"),
         (way(pause=lambda: 0.2), "came back together", "Draw each pause anew"),
-        (way(pause=lambda: 0.9), "waited too long between two tries", "Half a second"),
+        (way(pause=lambda: 0.8), "came too long after the one before", "Half a second"),
+        (way(pause=between(0.05, 0.25)), "none was near half a second", "the whole range"),
+        (way(pause=between(0, 0.5)), "at once after the one before", "Notebook 26"),
+        (way(pause=lambda: random.choice((0.05, 0.5))), "as long as each other", "Draw each"),  # noqa: S311
+        (one_pause_a_visit, "of one visit were as long as each other", "Draw each pause anew"),
         (hedges, "a try began while another was under way", "One after the other"),
         (way(send=only("x-request-id")), "went out without an idempotency-key", "Notebook 26"),
         (way(send=key_of(lambda _: "k-1")), "sent an idempotency-key, and", "only its own key"),
@@ -581,6 +658,10 @@ def test_front_stub() -> None:
             "out of nothing but chance",
         ),
         (of_the_order, "two calls without an idempotency-key got the same one", "but chance"),
+        (made_key(threading.get_ident), "two calls without an idempotency-key", "but chance"),
+        (made_key(lambda: f"{time.time():.3f}"), "idempotency-key", "Notebook 26"),
+        (made_key(lambda: random.randrange(2000)), "idempotency-key", "Notebook 26"),  # noqa: S311
+        (made_key(itertools.count().__next__), "differ in ", "at the next start"),
         (
             way(send=key_of(lambda _: uuid.uuid4().hex)),
             "the customer sent an idempotency-key, and `orders` got another one",
@@ -589,6 +670,7 @@ def test_front_stub() -> None:
         (way(send=only("idempotency-key")), "its x-request-id, and a try went", "Notebook 24"),
         (way(send=request_id_always), "sent no x-request-id, and a try went", "as it came"),
         (way(send=all_that_came), "token was handed to `orders`", "Send two keys on"),
+        (way(send=all_but_the_token), "other keys than the two", "whatever else came in"),
         (way(tie=no_tie), "while try 1 was under way, and the try went on", "Notebook 23"),
         (blocking, "while try 1 was under way, and the try went on", "Notebook 23"),
         (runs_away, "and the try went on", "Notebook 23"),
@@ -596,18 +678,25 @@ def test_front_stub() -> None:
         (way(looks=False), "in the pause, and another try began", "is_active"),
         (way(end=raises), "the customer got UNKNOWN", "End it with `context.abort`"),
         (way(end=hands_all_on), "and the customer got", "the list in the exercise"),
-        (way(end=tells_texts), "its text reached the customer", "Write a text of your own"),
+        (way(end=tells_texts), "what it said reached the customer", "Write a text of your own"),
+        (way(end=with_first_metadata), "what it said reached the customer", "Notebook 25"),
+        (way(end=with_text(lambda text: text.partition("\n")[0])), "did not get its text", "whole"),
+        (way(end=with_text(ascii)), "the customer did not get its text", "hand its text on, whole"),
         (way(end=with_the_reason), "and the customer got not all of them", "packs them"),
         (way(end=forgets), "returned None", "on every way"),
-        (way(end=with_all_metadata), "its text reached the customer", "Notebook 25"),
+        (way(end=with_all_metadata), "what it said reached the customer", "Notebook 25"),
         (way(end=without_details), "and the customer got not all of them", "packs them"),
         (way(end=with_a_text_of_its_own), "the customer did not get its text", "hand its text on"),
         (way(end=made_up), "the customer got OK", "made-up answer"),
         (way(end=aborts_inside_a_try), "and the customer got INTERNAL", "the list in the exercise"),
         (way(end=an_answer_of_its_own), "another answer than `orders` gave", "the try brought"),
         (first_error, "the customer got UNAVAILABLE", "the code of the last try"),
-        (cap_for_each_try, "more time than the customer had left", "allows 2 seconds"),
-        (caps_no_deadline_only, "more time than the customer had left", "allows 2 seconds"),
+        (cap_for_each_try, "than the customer had left, less 0.2 seconds", "counts as 2 seconds"),
+        (
+            caps_no_deadline_only,
+            "than the customer had left, less 0.2 seconds",
+            "counts as 2 seconds",
+        ),
         (pause_from_the_start, "a try came at once after the one before", "Notebook 26"),
         (way(pause=lambda: random.uniform(0.3, 0.36)), "came back together", "Draw each"),  # noqa: S311
         (tied_once, "while try 2 was under way, and the try went on", "ties a call"),
