@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
-from labsvc.checks.scenarios.reserving_changes import change, ends_once, renewed
-from labsvc.checks.scenarios.reserving_rules import (
+from labsvc.checks.scenarios.reserving_calls import (
+    OTHERS,
     SOME,
     TLS,
     calls,
     calls_until,
-    left_alone,
+    ended_well,
     no_copies,
-    reached,
-    spread,
 )
+from labsvc.checks.scenarios.reserving_changes import another_authority, change, renewed
+from labsvc.checks.scenarios.reserving_endings import comes_back, ends_once, unreachable
+from labsvc.checks.scenarios.reserving_rules import left_alone, one_connection, reached, spread
 from labsvc.checks.scenarios.reserving_stage import Stage
 from labsvc.checks.verdict import Verdict, solved
 from labsvc.shop.v1 import inventory_pb2
@@ -30,11 +31,9 @@ if TYPE_CHECKING:
     from labsvc.sweep import Run
 
 CASE_SECONDS = 30.0  # one takes two seconds where there is time
-SHARED = 60  # calls over three members: twenty each in turn, by lot hardly ever fewer than LEAST
-LEAST = 8
-NOTICE = 0.5  # seconds for news of a member to reach the caller
-
-OTHERS = "The others serve: whoever is connected gets the call."
+SHARED = 120  # calls over three members: forty each in turn, by lot hardly ever fewer than LEAST
+LEAST = 24
+NOTICE = 1.0  # seconds for news of a member to reach the caller
 
 
 @exercise(
@@ -48,7 +47,16 @@ def reserve(answer: Submission, sandbox: Sandbox) -> Verdict:
     """`reserve(request, members, read, kept, seconds)`: one of the members gets it, once."""
     cases = Cases(answer, sandbox)
     asked = partial(cases.broken, within=CASE_SECONDS)
-    beside = [_strangers, _not_serving, change, renewed, ends_once]
+    beside = [
+        _strangers,
+        _not_serving,
+        change,
+        renewed,
+        another_authority,
+        ends_once,
+        unreachable,
+        comes_back,
+    ]
     return (
         asked(_all_is_well)
         or asked(_die, beside=beside)
@@ -59,10 +67,19 @@ def reserve(answer: Submission, sandbox: Sandbox) -> Verdict:
 
 
 def _all_is_well(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
-    """Call three members that serve."""
-    stage = Stage(answer, room)
+    """Call three members that serve, then with a second caller by turns, who keeps things too."""
+    stage, second = Stage(answer, room), Stage(answer, room, 1)
     stage.during("all was well", TLS, "40")
-    return spread(stage, SHARED, LEAST) or no_copies(stage, stage.order(stage.members))
+    if found := spread(stage, SHARED, LEAST):
+        return found
+    same = stage.order(stage.members, again=True)
+    if found := ended_well(stage, same) or no_copies(stage, same):
+        return found
+    for each in (second, stage) * 5:
+        each.during("two callers took turns", "Keep all in `kept`: each caller has its own.", "40")
+        if found := calls(each, each.members, 1):
+            return found
+    return one_connection(second) or one_connection(stage)
 
 
 def _strangers(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
@@ -94,15 +111,21 @@ def _not_serving(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None
     one.service.health.set(serving=True)
     back = "a member was SERVING again"
     stage.during(back, OTHERS, "41")
-    if found := calls_until(stage, stage.members, lambda: bool(one.arrived)) or reached(
-        one, back, "Leave it in the list: the channel watches its health."
+    if (
+        found := calls_until(stage, stage.members, lambda: bool(one.arrived))
+        or reached(one, 0, back, "Leave it in the list: the channel watches its health.")
+        or calls(stage, stage.members, SHARED, pause=0)
     ):
         return found
     one.service.health.set(serving=False)
     time.sleep(NOTICE)  # what it says has to arrive
-    before = len(one.arrived)
+    before = one.arrived
     stage.during(what, OTHERS, "41")
-    return calls(stage, stage.members, SOME) or left_alone(one, before, what, hint, "41")
+    return (
+        calls(stage, stage.members, SOME)
+        or left_alone(one, before, what, hint, "41")
+        or one_connection(stage)
+    )
 
 
 def _die(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:

@@ -1,118 +1,122 @@
-"""Part of the check of T4: a list that changes, files that are renewed, calls that end badly."""
+"""Part of the check of T4: a list that changes, files that are renewed, another authority."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import grpc
-
-from labsvc.checks.scenarios.reserving_rules import (
-    SOME,
-    TLS,
-    calls,
-    calls_until,
-    closed,
-    in_time,
-    left_alone,
-    no_copies,
-    reached,
-)
-from labsvc.checks.scenarios.reserving_stage import SECONDS, Stage
-from labsvc.checks.verdict import Verdict, first_broken, taught_in
+from labsvc.checks.scenarios.reserving_calls import SOME, TLS, calls, calls_until
+from labsvc.checks.scenarios.reserving_rules import closed, left_alone, reached
+from labsvc.checks.scenarios.reserving_stage import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.scenarios.reserving_member import Member
     from labsvc.checks.submission import Submission
+    from labsvc.checks.verdict import Verdict
     from labsvc.sweep import Run
 
-SHORT = 0.6  # seconds
-AFTER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
+FEW = 6  # calls
+NEVER = (
+    "A channel never hears of another list: compare each with a copy of the one it was made for."
+)
+FROM_BEFORE = "Go on with a copy of the list from before, and with what else is new."
 
 
 def change(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
-    """Let a member leave the list and another come, and then the list come empty."""
+    """Let members come into the list, leave it and return; let it come empty, then full again."""
     stage = Stage(answer, room)
-    gone, stays, new = stage.members
-    stage.during("all was well", TLS, "40")
-    if found := calls_until(stage, [gone, stays], lambda: bool(gone.arrived and stays.arrived)):
+    a, b, c = stage.members
+    for now in ([a, b], [a, b, c], [a, c], [b, c], [a, b]):
+        stage.during("the list had changed", "Make the channel to the list that came.", "41")
+        if found := _listed(stage, now):
+            return found
+    stage.during("the list came empty", FROM_BEFORE, "42")
+    before = c.arrived
+    if found := calls(stage, [], SOME):
         return found
-    before, now = len(gone.arrived), [stays, new]
-    stage.during("the list had changed", "Make the channel to the list that came.", "41")
-    never = "A channel to a list of addresses never hears of another one."
-    if found := (
-        calls_until(stage, now, lambda: bool(new.arrived))
-        or calls(stage, now, SOME)
-        or reached(new, "a member came into the list", never)
+    stage.renew()
+    stage.during("the list came empty when the certificate was new", FROM_BEFORE, "42")
+    if found := calls(stage, [], FEW) or left_alone(
+        c, before, "a member had left the list, and the list came empty", FROM_BEFORE, "42"
     ):
         return found
-    stage.during("the list came empty", "Go on with the members from before.", "42")
-    what = "a member had left the list"
-    return (
-        calls(stage, [], SOME)
-        or left_alone(gone, before, what, "Forget it, and close its channel.", "41")
-        or closed(gone, 0, what, "41")
-    )
+    stage.during("the list was there again", "Look at it in each call.", "42")
+    return _listed(stage, [b, c])
+
+
+def _listed(stage: Stage, now: Sequence[Member]) -> Verdict | None:
+    """Return what is wrong if not all of a list get calls, or others do or stay connected."""
+    before = {each: each.arrived for each in stage.members}
+    gone = "a member had left the list"
+    found = calls_until(
+        stage, now, lambda: all(each.arrived > before[each] for each in now)
+    ) or calls(stage, now, FEW)
+    for each, had in before.items():
+        if each in now:
+            found = found or reached(each, had, "a member came into the list", NEVER)
+        else:
+            found = found or left_alone(each, had, gone, "Forget it, close its channel.", "41")
+            found = found or closed(each, 0, gone, "41")
+    return found
 
 
 def renewed(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
-    """Renew the caller's files twice while calls run, and then let them be unreadable."""
+    """Renew the caller's files while calls run, let them be unreadable, and then be new again."""
     stage = Stage(answer, room, 2)
     stage.during("all was well", TLS, "40")
     if found := calls(stage, stage.members, SOME):
         return found
-    for _ in range(2):
-        stage.renew()
-        before = [len(each.arrived) for each in stage.members]
-        what = "the certificate had been renewed"
-        stage.during(what, "Wait until it is connected.", "40")
-        if found := calls(stage, stage.members, SOME):
+    what = "the certificate had been renewed"
+    for readable in (True, True, False, True):
+        stage.readable = readable
+        if readable:
+            stage.renew()
+            stage.during(what, "Wait until it is connected.", "40")
+            if found := calls(stage, stage.members, SOME):
+                return found
+            for each in stage.members:
+                if found := closed(each, 1, what, "40"):
+                    return found
+        elif found := _unreadable(stage):
             return found
-        came = [each.arrived[had:] for each, had in zip(stage.members, before, strict=True)]
-        stale = sum(shown != stage.certificate for some in came for _, shown in some)
-        hint = "It is shown when a connection begins. A client needs a new channel."
-        found = taught_in(
-            "40",
-            first_broken((stale > 0, f"{what}, and {stale} calls went with the old one", hint)),
-        )
-        for each in stage.members:
-            found = found or closed(each, 1, what, "40")
-        if found:
-            return found
-    stage.files = None
+    stage.restless = True
+    hint = "Take all three of one `read()`: key and certificate belong together."
+    stage.during("`read` returned other files each time", hint, "40")
+    return calls(stage, stage.members, FEW)
+
+
+def _unreadable(stage: Stage) -> Verdict | None:
+    """Return what is wrong while files cannot be read, and the list changes."""
     stage.during("`read` raised OSError", "Go on with what it returned before.", "40")
-    return calls(stage, stage.members, SOME)
-
-
-def ends_once(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
-    """Let members take an order, and then say that something is wrong, or nothing at all."""
-    stage = Stage(answer, room, 2)
-    stage.during("all was well", TLS, "40")
     if found := calls(stage, stage.members, SOME):
         return found
-    for code in (*AFTER, None):
-        for each in stage.members:
-            each.ends = code
-        said = code.name if code else "nothing"
-        stage.during(f"a member took an order and said {said}", "", "41")
-        seconds = SECONDS if code else SHORT
-        order = stage.order(stage.members, seconds)
-        got = order.outcome.status
-        found = first_broken(
-            (
-                not order.outcome.error,
-                f"{stage.tale}, and your function returned",
-                "The caller has to learn it: let the grpc.RpcError out.",
-            ),
-            (
-                code is not None and got != code.name,
-                f"{stage.tale}, and the caller got {got or type(order.outcome.error).__name__}",
-                "Let the error of the call out as it is.",
-            ),
-        )
-        if (
-            found := in_time(stage, order, seconds)
-            or no_copies(stage, order)
-            or taught_in("41", found)
-        ):
-            return found
-    return None
+    hint = "The list counts all the same: keep files and members apart."
+    what = "`read` raised OSError when the list had changed"
+    stage.during(what, hint, "40")
+    one, other = stage.members
+    before = other.arrived
+    return calls(stage, [one], FEW) or left_alone(
+        other, before, f"{what}, a member had left it", hint, "40"
+    )
+
+
+def another_authority(answer: Submission, room: Sandbox, _run: Run) -> Verdict | None:
+    """Replace the authority alone: whoever was a stranger is a member then, and others are not."""
+    stage = Stage(answer, room, 2, strangers=True)
+    new = stage.strangers[-1]
+    listed = [*stage.members, new]
+    stage.during("a member showed a certificate of another authority", TLS, "40")
+    if found := calls(stage, listed, FEW):
+        return found
+    stage.trust_the_other()
+    before = [each.arrived for each in stage.members]
+    what = "`read` returned another authority"
+    hint = "Compare all that `read` returns, and trust the authority of now alone."
+    stage.during(what, hint, "40")
+    found = calls(stage, listed, FEW)
+    for each, had in zip(stage.members, before, strict=True):
+        told = f"{what}, a member had a certificate of the one before"
+        found = left_alone(each, had, told, hint, "40") or found or closed(each, 0, what, "40")
+    return found

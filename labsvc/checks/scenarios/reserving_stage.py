@@ -1,80 +1,52 @@
-"""Stage of T4-reserve: members of a service with mutual TLS, each behind a proxy, and strangers."""
+"""Stage of T4-reserve: a caller, and members of a service with mutual TLS, strangers among them."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import random
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import trustme
 
-from labsvc.shop.v1 import inventory_pb2, inventory_pb2_grpc
+from labsvc.checks.scenarios.reserving_member import Member, pair
+from labsvc.shop.v1 import inventory_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from labsvc.checks.sandbox import Sandbox
+    from labsvc.checks.scenarios.reserving_member import Arrival
     from labsvc.checks.submission import Outcome, Submission
 
     Files = tuple[bytes, bytes, bytes]
 
 SERVICE, ELSEWHERE, CALLER = "inventory.internal", "orders.internal", "shop.internal"
-SECONDS = 4.0  # for a call that ends well; it takes a few thousandths where there is time
+SECONDS = (3.0, 5.0)  # for a call that ends well; it takes a few thousandths where there is time
 LATE = 1.5  # seconds over its own that a call may take on a busy machine
-
-
-class Member(inventory_pb2_grpc.InventoryServiceServicer):
-    """One server, and the proxy before it. It notes each order, then ends the call as it is told.
-
-    `arrived` is the id of each order, with the certificate of the caller in PEM. `ends` is the code
-    that comes after the effect; None is no answer.
-    """
-
-    _numbers = itertools.count(1)
-
-    def __init__(
-        self,
-        room: Sandbox,
-        authority: trustme.CA,
-        *,
-        name: str = SERVICE,
-        clients: trustme.CA | None = None,
-    ) -> None:
-        self.arrived: list[tuple[str, bytes]] = []
-        self.ends: grpc.StatusCode | None = grpc.StatusCode.OK
-        roots = clients.cert_pem.bytes() if clients else None
-        shown = [_pair(authority.issue_cert(name))]
-        credentials = grpc.ssl_server_credentials(shown, roots, clients is not None)
-        number = next(self._numbers)
-        self.service = room.serve_grpc(self, name=f"member-{number}", credentials=credentials)
-        self.door = room.proxy(self.service, name=f"door-{number}")
-
-    async def ReserveStock(self, request: Any, context: Any) -> inventory_pb2.ReserveStockResponse:
-        """Note the order, and end the call."""
-        [certificate] = context.auth_context().get("x509_pem_cert", [b""])
-        self.arrived.append((request.order_id, certificate))
-        if self.ends is None:
-            await asyncio.Event().wait()
-        elif self.ends is not grpc.StatusCode.OK:
-            await context.abort(self.ends, "the goods are put aside, and then this happened")
-        return inventory_pb2.ReserveStockResponse()
 
 
 @dataclass(frozen=True)
 class Order:
-    """One call of the answer: the order's id, how the call ended, and after how many seconds."""
+    """One call of the answer: what it was given, how it ended, and after how many seconds.
 
-    order_id: str
+    `began` is a time of `time.monotonic`, `seen` the orders that had arrived by then. The caller
+    may show one of `certificates`.
+    """
+
+    request: inventory_pb2.ReserveStockRequest
+    seconds: float
     outcome: Outcome
+    began: float
     took: float
+    seen: int
+    certificates: Sequence[bytes]
 
 
 class Stage:
-    """One case: the members, strangers among them, and the caller's files.
+    """One caller: its members, strangers among them, its files, and what it keeps.
 
     `tale` is what goes on, `hint` what to say when a call fails then, `notebook` the one to read.
     """
@@ -85,18 +57,21 @@ class Stage:
         self, answer: Submission, room: Sandbox, members: int = 3, *, strangers: bool = False
     ) -> None:
         self._answer = answer
-        self._authority = authority = trustme.CA()
-        self.members = [
-            Member(room, authority, clients=authority)  # type: ignore[abstract]  # one method is enough
-            for _ in range(members)
-        ]
-        self.strangers = [
-            Member(room, signed_by, name=name)  # type: ignore[abstract]  # one method is enough
-            for signed_by, name in ((authority, ELSEWHERE), (trustme.CA(), SERVICE))
-            if strangers
-        ]
+        self._authorities = [trustme.CA(), trustme.CA()]
+        mine, other = self._authorities
+        roots = mine.cert_pem.bytes() + other.cert_pem.bytes()
+        self.log: list[Arrival] = []
+        shown = [(mine, SERVICE)] * members
+        if strangers:
+            shown += [(mine, ELSEWHERE), (other, SERVICE)]
+        every = [Member(room, self.log, by, roots, name) for by, name in shown]  # type: ignore[abstract]  # one method is enough
+        self.members, self.strangers = every[:members], every[members:]
+        self._list: list[str] = []  # one and the same for each call, changed in place
+        self._request = inventory_pb2.ReserveStockRequest()
+        self._read: list[bytes] = []
+        self._shown: list[bytes] = []
         self.kept: dict[Any, Any] = {}
-        self.files: Files | None = None
+        self.readable, self.restless = True, False
         self.renew()
         self.tale, self.hint, self.notebook = "", "", ""
         room.enter(closing(self))  # before the members leave: they wait for who watches them
@@ -105,50 +80,70 @@ class Stage:
         """Go on to what a call that fails now is told."""
         self.tale, self.hint, self.notebook = tale, hint, notebook
 
-    @property
-    def certificate(self) -> bytes:
-        """The caller's certificate of now, in PEM."""
-        return self.read()[1]
-
     def renew(self) -> None:
         """Replace the caller's key and certificate."""
-        pair = _pair(self._authority.issue_cert(CALLER))
-        self.files = *pair, self._authority.cert_pem.bytes()
+        self._pair = pair(self._authorities[0].issue_cert(CALLER))
+        self._files = *self._pair, self._authorities[0].cert_pem.bytes()
+
+    def trust_the_other(self) -> None:
+        """Replace the authority in the caller's files, and nothing else."""
+        self._files = *self._pair, self._authorities[1].cert_pem.bytes()
 
     def read(self) -> Files:
         """Return the caller's key, its certificate and the authority, in PEM.
 
+        Each time others, while it is `restless`.
+
         Raises:
-            OSError: they cannot be read now.
+            OSError: they are not `readable` now.
 
         """
-        if self.files is None:
+        if not self.readable:
             msg = "the files cannot be read"
             raise OSError(msg)
-        return self.files
+        if self.restless:
+            self.renew()
+        self._read.append(self._files[1])
+        return self._files
 
-    def order(self, members: Sequence[Member], seconds: float = SECONDS) -> Order:
-        """Call the answer with a new order, and a list of these members.
+    def order(
+        self,
+        members: Sequence[Member],
+        seconds: float | None = None,
+        *,
+        again: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Order:
+        """Call the answer with an order, and a list of these members in any order.
+
+        The order is a new one, or the last one `again`. A member may be in the list twice.
 
         Raises:
             SubmissionError: what is wrong with any answer.
 
         """
-        order_id, began = f"o-{next(self._orders)}", time.monotonic()
-        outcome = self._answer.attempt(
-            inventory_pb2.ReserveStockRequest(order_id=order_id),
-            [each.door.target for each in members],
-            self.read,
-            self.kept,
-            seconds,
-            within=seconds + LATE,
+        if not again:
+            self._request = _drawn(next(self._orders))
+        seconds = random.uniform(*SECONDS) if seconds is None else seconds
+        listed = [each.door.target for each in members]
+        self._list[:] = random.sample(listed, len(listed)) + listed[: random.randint(0, 1)]
+        seen, self._read = len(self.log), [self._files[1]]
+        began = time.monotonic()
+        request = inventory_pb2.ReserveStockRequest()
+        request.CopyFrom(self._request)
+        attempt = self._answer.start(
+            request, self._list, self.read, self.kept, seconds, within=seconds + LATE
         )
-        return Order(order_id, outcome, time.monotonic() - began)
+        meanwhile()
+        outcome = attempt.outcome()
+        took = time.monotonic() - began
+        if self.readable:
+            self._shown = self._read[-1:] if not self.restless else self._read
+        return Order(self._request, seconds, outcome, began, took, seen, self._shown)
 
-    def arrivals(self, order_id: str) -> int:
-        """Return how often an order has arrived, wherever."""
-        everywhere = [*self.members, *self.strangers]
-        return sum(come == order_id for each in everywhere for come, _ in each.arrived)
+    def came(self, order: Order) -> Sequence[Arrival]:
+        """Return what has arrived since a call began, which has to be the last one."""
+        return self.log[order.seen :]
 
     def close(self) -> None:
         """Close what the answer has kept: its connections would outlive the check."""
@@ -159,6 +154,8 @@ class Stage:
                         each.close()
 
 
-def _pair(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
-    chain = b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
-    return certificate.private_key_pem.bytes(), chain
+def _drawn(number: int) -> inventory_pb2.ReserveStockRequest:
+    order = inventory_pb2.ReserveStockRequest(order_id=f"o-{number}")
+    for sku in random.sample(range(100), random.randint(1, 3)):
+        order.lines.add(sku=f"book-{sku}", quantity=random.randint(1, 9))
+    return order
