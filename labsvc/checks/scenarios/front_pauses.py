@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 HIGH = 0.4  # seconds; one time in 20,000, 40 pauses are all below
 NEAR = 0.03  # seconds, of the .45 over which the exercise has the pauses spread
+SAME = 0.05  # seconds; one time in 1000, more than half of 20 random pairs are so near
 CROWD = 13  # of 40; one time in 10,000, random pauses have so many near each other
 FINAL = "Draw each pause anew, from the whole range: `random.uniform(.05, .5)`."
 
@@ -50,7 +51,7 @@ def spread(visits: Sequence[Visit]) -> Verdict | None:
     each = [*map(pauses, visits)]
     every = sorted(pause for of_one in each for pause in of_one)
     near = max((sum(0 <= other - one <= NEAR for other in every) for one in every), default=0)
-    same = sum(len(of_one) > 1 and max(of_one) - min(of_one) < NEAR for of_one in each)
+    same = sum(len(of_one) > 1 and max(of_one) - min(of_one) < SAME for of_one in each)
     said = f"of {len(every)} pauses"
     return (
         prompt(visits)
