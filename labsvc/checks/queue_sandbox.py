@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_OF_AN_ID = 200  # characters: AMQP has 255 bytes for it
+LONGEST_ID = 255  # bytes that AMQP has for it
 
 
 class QueueSandbox:
@@ -118,7 +118,8 @@ class QueueSandbox:
         for body in bodies:
             data = body.encode() if isinstance(body, str) else body
             name = data.decode(errors="replace")
-            message = aio_pika.Message(data, message_id=f"id of {name}"[:MOST_OF_AN_ID])
+            message_id = f"id of {name}".encode()[:LONGEST_ID].decode(errors="ignore")
+            message = aio_pika.Message(data, message_id=message_id)
             exchange = self._channel.default_exchange
             await exchange.publish(message, routing_key=self.queue, timeout=5)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from labsvc.checks.scenarios.refusals import SHORTEST_PAUSE
 from labsvc.checks.verdict import Verdict, first_broken
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 KEY = "Idempotency-Key"
 AGAIN = (429, 503)
-SHORTEST_PAUSE = 0.045  # seconds; the exercise says .05, and a clock may tick in between
 PATIENCE = 8.0  # seconds for one call of the answer
 LONGEST_PAUSE = 0.9  # seconds; the exercise says .3, and a busy machine adds to it
 ROOM_SECONDS = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labsvc.checks.scenarios.leaving import Left, start
-from labsvc.checks.scenarios.saving_pauses import SHORTEST_PAUSE
+from labsvc.checks.scenarios.refusals import SHORTEST_PAUSE
 from labsvc.checks.scenarios.saving_scripts import PLAIN, SILENT
 from labsvc.checks.scenarios.saving_stage import Users
 from labsvc.checks.scenarios.third_party import closed_port

@@ -10,6 +10,7 @@ import statistics
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from labsvc.checks.scenarios.refusals import SHORTEST_PAUSE
 from labsvc.checks.scenarios.saving_scripts import Say
 from labsvc.checks.verdict import Verdict, first_broken, taught_in
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from labsvc.checks.scenarios.saving_stage import Came, User
 
-SHORTEST_PAUSE = 0.045  # seconds; the exercise says .05, and a clock may tick in between
 LONG = 0.33  # seconds; the exercise says .3
 LONGEST_PAUSE = 1.0  # seconds, where a request may have waited for a place too
 ENOUGH = 16  # pauses, to say how they are spread
