@@ -78,6 +78,7 @@ class Echo(EchoServicer):
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
+        self.waiting: grpc.ServicerContext | None = None
 
     def Unary(self, request: bytes, context: Any) -> bytes:
         """Send the request back."""
@@ -89,6 +90,7 @@ class Echo(EchoServicer):
             case b"raise":
                 raise ValueError
             case b"wait":
+                self.waiting = context
                 self.go_on.wait(60)
         return request
 

@@ -199,6 +199,7 @@ def test_a_thread_works_on_after_its_caller_left(lab: Lab) -> None:
     echo = lab.serve_grpc(servicer, name="echo", workers=2)
     with grpc.insecure_channel(echo.target) as channel, lab.timeline() as seen:
         assert outcome(lambda: Stub(channel).Unary(b"wait", timeout=1)) == "DEADLINE_EXCEEDED"
+        until(lambda: servicer.waiting and not servicer.waiting.is_active())  # gRPC has heard
         servicer.go_on.set()
         until(lambda: seen.count("left"))
     assert str(seen).splitlines()[-2:] == [
