@@ -4,7 +4,8 @@
 
 The faults are mutmut's (another operator, a number plus one, an argument left out, ...), and a
 statement left out. Prose is left alone: a test quotes only a part of a message. The faults are put
-into copies of the checkout, where the tests that import the package run, the quickest first.
+into copies of the checkout, where the package's tests and those that import it run, the quickest
+first. A fault in a scenario of `checks` is left to the tests that name one of its exercises.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import grimp
 import libcst as cst
 import libcst.matchers as m
 from mutmut.mutation.mutators import mutation_operators
 
+from labsvc.checks import catalogue
 from tests.mutations.checkout import ROOT, Copies, copies, run_in
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PACKAGES = ("rpc", "amqp", "delivery", "proxy", "measure", "checks")
 ELSEWHERE = {"bench", "browser", "engines"}  # need other programs, or minutes
 AT_ONCE = 2
 GOAL = 0.9
+SCENARIOS = Path("labsvc/checks/scenarios")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars", "-p", "no:cacheprovider"]
 
 
@@ -45,14 +46,6 @@ class Mutant:
     path: Path
     code: str
     diff: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tests:
-    """The test files of a package, the quickest first, and the seconds a run may take."""
-
-    files: list[str]
-    seconds: float
 
 
 class Places(cst.CSTVisitor):
@@ -126,26 +119,50 @@ def diff(path: Path, old: str, new: str) -> str:
     return "\n    ".join([f"{path.relative_to(ROOT)}:{number[0]}", *lines])
 
 
-def tests_of(package: str, copy: Path) -> Tests:
-    """Find the test files that import the package, and run them without a fault.
+def tests_of(package: str) -> list[str]:
+    """Find the test files in the package's folder, and those that import it."""
+    imports = re.compile(rf"(from|import) labsvc(\.{package}\b| import .*\b{package}\b)")
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if not ELSEWHERE & set(path.parts)
+        and (package in path.parts or imports.search(path.read_text(encoding="utf-8")))
+    ]
+
+
+def telling(module: Path, tests: list[str], graph: grimp.ImportGraph) -> list[str]:
+    """Return the tests that are meant to notice a fault in a module of the package.
+
+    Scenarios are loaded notebook by notebook, so a test of another notebook's exercise never runs
+    them. What they all stand on is not left to their tests, which take minutes.
+    """
+    if module.parent != SCENARIOS:
+        return [name for name in tests if "scenarios" not in Path(name).parts]
+    dotted = ".".join(module.with_suffix("").parts)
+    users = {dotted, *graph.find_downstream_modules(dotted)}
+    words = list(map(re.escape, users))
+    for notebook in catalogue.notebooks().values():
+        if any(user.endswith(f".scenarios.{name}") for name in notebook.modules for user in users):
+            words += map(re.escape, notebook.exercises)
+    named = re.compile(rf"\b({'|'.join(words)})\b")
+    return [name for name in tests if named.search((ROOT / name).read_text(encoding="utf-8"))]
+
+
+def timed(tests: list[str], copy: Path) -> dict[str, float]:
+    """Run the tests without a fault; return the seconds that each file takes, the quickest first.
 
     Raises SystemExit if one fails then: nothing could be told from its failures.
     """
-    imports = re.compile(rf"(from|import) labsvc(\.{package}\b| import .*\b{package}\b)")
-    files = [
-        str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if not ELSEWHERE & set(path.parts) and imports.search(path.read_text(encoding="utf-8"))
-    ]
     report = copy.with_name("report.xml")
     junit = [f"--junitxml={report}", "--override-ini=junit_family=xunit1"]
-    code, output = run_in(copy, [*PYTEST, *junit, *files], 3600)
+    beside = ["-n", str(AT_ONCE), "--dist", "loadfile"]  # as the mutants will run
+    code, output = run_in(copy, [*PYTEST, *junit, *beside, *tests], 3600)
     if code:
-        sys.exit(f"The tests of {package} fail without a fault:\n{output[-2000:]}")
+        sys.exit(f"These tests fail without a fault:\n{output[-2000:]}")
     took: dict[str, float] = defaultdict(float)
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest's own
         took[case.attrib["file"]] += float(case.attrib["time"])
-    return Tests(sorted(took, key=took.__getitem__), 2 * sum(took.values()) + 60)
+    return dict(sorted(took.items(), key=lambda each: each[1]))
 
 
 def names(test: Path, module: Path) -> bool:
@@ -154,11 +171,11 @@ def names(test: Path, module: Path) -> bool:
     return test.stem == f"test_{module.stem}" or dotted in test.read_text(encoding="utf-8")
 
 
-def noticed(mutant: Mutant, tests: Tests, checkouts: Copies) -> bool:
+def noticed(mutant: Mutant, took: dict[str, float], checkouts: Copies) -> bool:
     """Say whether a test fails, or does not end, with the fault; borrow one of the copies."""
-    files = sorted(tests.files, key=lambda name: not names(ROOT / name, mutant.path))
+    files = sorted(took, key=lambda name: not names(ROOT / name, mutant.path))
     with checkouts.changed(mutant.path, mutant.code) as copy:
-        code, output = run_in(copy, [*PYTEST, "-x", *files], tests.seconds)
+        code, output = run_in(copy, [*PYTEST, "-x", *files], 2 * sum(took.values()) + 60)
     if code not in (0, 1, 2, None):  # 2: a test module could not even be imported
         sys.exit(f"pytest could not run with this fault:\n{mutant.diff}\n{output[-2000:]}")
     return code != 0
@@ -167,12 +184,18 @@ def noticed(mutant: Mutant, tests: Tests, checkouts: Copies) -> bool:
 def sample(package: str, count: int, seed: int) -> bool:
     """Try `count` mutants of the package, print each verdict, and say whether few survive."""
     chosen = mutants(package, count, random.Random(f"{seed} {package}"))  # noqa: S311
+    tests, graph = tests_of(package), grimp.build_graph("labsvc")
+    each = [set(telling(mutant.path, tests, graph)) for mutant in chosen]
     with copies(AT_ONCE) as checkouts, ThreadPoolExecutor(AT_ONCE) as pool:
         with checkouts.borrow() as copy:
-            tests = tests_of(package, copy)
+            took = timed(sorted(set().union(*each)), copy)
+
+        def tried(mutant: Mutant, files: set[str]) -> bool:
+            own = {name: seconds for name, seconds in took.items() if name in files}
+            return noticed(mutant, own, checkouts)
+
         caught = 0
-        verdicts = pool.map(lambda mutant: noticed(mutant, tests, checkouts), chosen)
-        for mutant, verdict in zip(chosen, verdicts, strict=True):
+        for mutant, verdict in zip(chosen, pool.map(tried, chosen, each), strict=True):
             caught += verdict
             place = mutant.diff.partition("\n")[0]
             print(f"  noticed   {place}" if verdict else f"  SURVIVED  {mutant.diff}", flush=True)
