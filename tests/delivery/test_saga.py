@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("reserve", "charge", "confirm")
+OPEN: list[sqlite3.Connection] = []
 DATA = {"cents": 1500}
 
 
@@ -34,6 +35,7 @@ class World:
         self.plan = plan
         self.calls: list[str] = []
         self.dbs = {name: sqlite3.connect(":memory:", check_same_thread=False) for name in NAMES}
+        OPEN.extend(self.dbs.values())
         self.barriers = {name: Barrier(db) for name, db in self.dbs.items()}
         for db in self.dbs.values():
             db.execute("CREATE TABLE effects (saga_id TEXT)")
@@ -94,6 +96,14 @@ class World:
 
 OUTAGE = ConnectionError("no answer")
 NO = Refused("not enough money")
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close the databases of every world."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 def test_every_action_in_its_order(tmp_path: Path) -> None:

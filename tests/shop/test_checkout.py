@@ -40,11 +40,18 @@ class Shop:
     def __init__(self, lab: Lab, folder: Path, guard: Any) -> None:
         self.books = Books(folder, {"book": 5, "pen": 1}, {"u-1": 2000, "u-2": 0})
         self.channels = []
+        self.dbs = []
         for name, servicer in SERVICERS.items():
             db = open_book(folder, name)
+            self.dbs.append(db)
             served = lab.serve_grpc(servicer(db, guard(db)), name=name)
             self.channels.append(grpc.insecure_channel(served.target))
         self.steps: list[Step] = checkout_steps(*self.channels, timeout=10)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for each in (*self.channels, *self.dbs):
+            each.close()
 
 
 @pytest.fixture
@@ -52,8 +59,7 @@ def shop(lab: Lab, tmp_path: Path) -> Iterator[Shop]:
     """Open a shop behind barriers."""
     opened = Shop(lab, tmp_path, Barrier)
     yield opened
-    for channel in opened.channels:
-        channel.close()
+    opened.close()
 
 
 def test_an_order_and_its_way_back(shop: Shop) -> None:
@@ -136,8 +142,7 @@ def test_without_a_guard(lab: Lab, tmp_path: Path) -> None:
     shop.steps[0].compensation("o-1", ORDER)
     shop.steps[0].action("o-1", ORDER)
     assert shop.books.available() == 4
-    for channel in shop.channels:
-        channel.close()
+    shop.close()
 
 
 def test_what_is_lost_is_told(tmp_path: Path) -> None:

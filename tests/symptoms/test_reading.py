@@ -6,6 +6,7 @@ import io
 import random
 import sqlite3
 import traceback
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import grpc
@@ -37,10 +38,9 @@ def refused_by_http() -> None:
 
 def handled_twice() -> None:
     """Note a message's id twice."""
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         database.execute("CREATE TABLE handled (message_id TEXT UNIQUE)")
         database.executemany("INSERT INTO handled VALUES (?)", [("m-1",), ("m-1",)])
-    database.close()
 
 
 def stub_elsewhere() -> None:

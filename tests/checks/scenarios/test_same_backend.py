@@ -127,7 +127,7 @@ def draws(user_id: str, addresses: list[str]) -> str:
 def remembers() -> Choose:
     """Take turns, and remember who got what."""
     homes: dict[str, str] = {}
-    turns = itertools.count()
+    turns = iter(range(10**9))
 
     def choose(user_id: str, addresses: list[str]) -> str:
         if homes.get(user_id) not in addresses:
