@@ -4,8 +4,8 @@
 
 The faults are mutmut's (another operator, a number plus one, an argument left out, ...), and a
 statement left out. Prose is left alone: a test quotes only a part of a message. The faults are put
-into copies of the checkout, where the package's tests and those that import it run, the quickest
-first. A fault in a scenario of `checks` is left to the tests that name one of its exercises.
+into copies of the checkout, where the package's tests and those that import it run. A fault in a
+scenario of `checks` is left to the tests that name one of its exercises.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import json
 import random
 import re
 import sys
 import time
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import grimp
 import libcst as cst
@@ -36,7 +35,9 @@ ELSEWHERE = {"bench", "browser", "engines"}  # need other programs, or minutes
 AT_ONCE = 2
 GOAL = 0.9
 SCENARIOS = Path("labsvc/checks/scenarios")
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars", "-p", "no:cacheprovider"]
+SECONDS = 900  # for the tests of one fault
+CACHE = ".pytest_cache"
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars", "--cache-clear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,54 +149,50 @@ def telling(module: Path, tests: list[str], graph: grimp.ImportGraph) -> list[st
     return [name for name in tests if named.search((ROOT / name).read_text(encoding="utf-8"))]
 
 
-def timed(tests: list[str], copy: Path) -> dict[str, float]:
-    """Run the tests without a fault; return the seconds that each file takes, the quickest first.
-
-    Raises SystemExit if one fails then: nothing could be told from its failures.
-    """
-    report = copy.with_name("report.xml")
-    junit = [f"--junitxml={report}", "--override-ini=junit_family=xunit1"]
-    beside = ["-n", str(AT_ONCE), "--dist", "loadfile"]  # as the mutants will run
-    code, output = run_in(copy, [*PYTEST, *junit, *beside, *tests], 3600)
-    if code:
-        sys.exit(f"These tests fail without a fault:\n{output[-2000:]}")
-    took: dict[str, float] = defaultdict(float)
-    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - pytest's own
-        took[case.attrib["file"]] += float(case.attrib["time"])
-    return dict(sorted(took.items(), key=lambda each: each[1]))
-
-
 def names(test: Path, module: Path) -> bool:
     """Say whether the test file is named after the module, or imports it by its full name."""
     dotted = f"{module.parent.name}.{module.stem}"
     return test.stem == f"test_{module.stem}" or dotted in test.read_text(encoding="utf-8")
 
 
-def noticed(mutant: Mutant, took: dict[str, float], checkouts: Copies) -> bool:
-    """Say whether a test fails, or does not end, with the fault; borrow one of the copies."""
-    files = sorted(took, key=lambda name: not names(ROOT / name, mutant.path))
-    with checkouts.changed(mutant.path, mutant.code) as copy:
-        code, output = run_in(copy, [*PYTEST, "-x", *files], 2 * sum(took.values()) + 60)
-    if code not in (0, 1, 2, None):  # 2: a test module could not even be imported
-        sys.exit(f"pytest could not run with this fault:\n{mutant.diff}\n{output[-2000:]}")
-    return code != 0
+def noticed(mutant: Mutant, tests: list[str], checkouts: Copies) -> bool:
+    """Say whether a test does not end with the fault, or fails that passes without it."""
+    files = sorted(tests, key=lambda name: not names(ROOT / name, mutant.path))
+    doubtful: list[str] = []  # fail without the fault too
+    while True:
+        left_out = [f"--deselect={test}" for test in doubtful]
+        with checkouts.changed(mutant.path, mutant.code) as copy:
+            code, output = run_in(copy, [*PYTEST, "-x", *left_out, *files], SECONDS)
+            failed = failure(copy)
+        if code not in (0, 1, 2, None):  # 2: a test module could not even be imported
+            sys.exit(f"pytest could not run with this fault:\n{mutant.diff}\n{output[-2000:]}")
+        if code != 1 or not failed:  # what is asked at the end of all tests may fail
+            return code != 0
+        with checkouts.borrow() as copy:
+            code, _ = run_in(copy, [*PYTEST, failed], SECONDS)
+        if code == 0:
+            return True
+        doubtful.append(failed)
+
+
+def failure(copy: Path) -> str:
+    """Return the test that failed in the copy's last run, "" if none did."""
+    kept = copy / CACHE / "v/cache/lastfailed"
+    failed = list(json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else []
+    return failed[0] if failed else ""
 
 
 def sample(package: str, count: int, seed: int) -> bool:
     """Try `count` mutants of the package, print each verdict, and say whether few survive."""
     chosen = mutants(package, count, random.Random(f"{seed} {package}"))  # noqa: S311
     tests, graph = tests_of(package), grimp.build_graph("labsvc")
-    each = [set(telling(mutant.path, tests, graph)) for mutant in chosen]
     with copies(AT_ONCE) as checkouts, ThreadPoolExecutor(AT_ONCE) as pool:
-        with checkouts.borrow() as copy:
-            took = timed(sorted(set().union(*each)), copy)
 
-        def tried(mutant: Mutant, files: set[str]) -> bool:
-            own = {name: seconds for name, seconds in took.items() if name in files}
-            return noticed(mutant, own, checkouts)
+        def tried(mutant: Mutant) -> bool:
+            return noticed(mutant, telling(mutant.path, tests, graph), checkouts)
 
         caught = 0
-        for mutant, verdict in zip(chosen, pool.map(tried, chosen, each), strict=True):
+        for mutant, verdict in zip(chosen, pool.map(tried, chosen), strict=True):
             caught += verdict
             place = mutant.diff.partition("\n")[0]
             print(f"  noticed   {place}" if verdict else f"  SURVIVED  {mutant.diff}", flush=True)
