@@ -50,8 +50,10 @@ class Shop:
 
     def close(self) -> None:
         """Close what was opened."""
-        for each in (*self.channels, *self.dbs):
-            each.close()
+        for channel in self.channels:
+            channel.close()
+        for db in self.dbs:
+            db.close()
 
 
 @pytest.fixture
