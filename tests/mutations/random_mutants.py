@@ -28,15 +28,14 @@ import libcst.matchers as m
 from mutmut.mutation.mutators import mutation_operators
 
 from labsvc.checks import catalogue
+from labsvc.checks.registry import PACKAGE as SCENARIOS
 from tests.mutations.checkout import ROOT, Copies, copies, run_in
 
 PACKAGES = ("rpc", "amqp", "delivery", "proxy", "measure", "checks")
 ELSEWHERE = {"bench", "browser", "engines"}  # need other programs, or minutes
 AT_ONCE = 2
 GOAL = 0.9
-SCENARIOS = Path("labsvc/checks/scenarios")
 SECONDS = 900  # for the tests of one fault
-CACHE = ".pytest_cache"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "tests.no_grammars", "--cache-clear"]
 
 
@@ -137,15 +136,14 @@ def telling(module: Path, tests: list[str], graph: grimp.ImportGraph) -> list[st
     Scenarios are loaded notebook by notebook, so a test of another notebook's exercise never runs
     them. What they all stand on is not left to their tests, which take minutes.
     """
-    if module.parent != SCENARIOS:
-        return [name for name in tests if "scenarios" not in Path(name).parts]
     dotted = ".".join(module.with_suffix("").parts)
-    users = {dotted, *graph.find_downstream_modules(dotted)}
-    words = list(map(re.escape, users))
+    if not dotted.startswith(f"{SCENARIOS}."):
+        return [name for name in tests if "scenarios" not in Path(name).parts]
+    words = {dotted, *graph.find_downstream_modules(dotted)}
     for notebook in catalogue.notebooks().values():
-        if any(user.endswith(f".scenarios.{name}") for name in notebook.modules for user in users):
-            words += map(re.escape, notebook.exercises)
-    named = re.compile(rf"\b({'|'.join(words)})\b")
+        if any(f"{SCENARIOS}.{name}" in words for name in notebook.modules):
+            words.update(notebook.exercises)
+    named = re.compile(rf"\b({'|'.join(map(re.escape, words))})\b")
     return [name for name in tests if named.search((ROOT / name).read_text(encoding="utf-8"))]
 
 
@@ -157,6 +155,8 @@ def names(test: Path, module: Path) -> bool:
 
 def noticed(mutant: Mutant, tests: list[str], checkouts: Copies) -> bool:
     """Say whether a test does not end with the fault, or fails that passes without it."""
+    if not tests:  # pytest would run all there are
+        return False
     files = sorted(tests, key=lambda name: not names(ROOT / name, mutant.path))
     doubtful: list[str] = []  # fail without the fault too
     while True:
@@ -177,9 +177,8 @@ def noticed(mutant: Mutant, tests: list[str], checkouts: Copies) -> bool:
 
 def failure(copy: Path) -> str:
     """Return the test that failed in the copy's last run, "" if none did."""
-    kept = copy / CACHE / "v/cache/lastfailed"
-    failed = list(json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else []
-    return failed[0] if failed else ""
+    kept = copy / ".pytest_cache/v/cache/lastfailed"
+    return next(iter(json.loads(kept.read_text(encoding="utf-8"))), "") if kept.exists() else ""
 
 
 def sample(package: str, count: int, seed: int) -> bool:

@@ -75,47 +75,54 @@ def crowd_broken(crowd: Sequence[Customer], ended: float, slack: float) -> Verdi
 
     `slack` are the seconds by which the machine itself was late.
     """
-    behind = [each.behind for each in crowd]
-    late = sum(one > BEHIND + slack for one in behind)
     # Counts come before times: those no load explains.
     return (
         taught_in("00", next(filter(None, map(_again_broken, crowd)), None))
-        or taught_in(
-            "01",
-            first_broken(
-                (
-                    late > 0,
-                    f"{late} of {len(crowd)} customers ordered long after their start",
-                    OTHERS,
-                ),
-                (
-                    min(behind) < -EARLY,
-                    f"customers ordered before their time, one by {-min(behind):.2f} s",
-                    "A start counts from the call of your function.",
-                ),
-                (
-                    min(behind) > SHIFT,
-                    f"each customer ordered after the moment, by {min(behind):.2f} s or more",
-                    "A start counts from the call of your function. Read the clock first of all.",
-                ),
-            ),
-        )
-        or taught_in(
-            "00",
-            first_broken(
-                (
-                    any(each.ended > ended for each in crowd),
-                    "your function returned, and a customer's order was still under way",
-                    "Wait for the end of every thread.",
-                ),
-                _gave_up(crowd),
-                (
-                    any(_pause(crowd, again) > PAUSE + slack for again in range(TRIES - 1)),
-                    "your function waited before it tried again",
-                    "Try again at once. The customer waits.",
-                ),
-            ),
-        )
+        or taught_in("01", _start_broken([each.behind for each in crowd], slack))
+        or taught_in("00", _end_broken(crowd, ended, slack))
+    )
+
+
+def _start_broken(behind: Sequence[float], slack: float) -> Verdict | None:
+    late = sum(one > BEHIND + slack for one in behind)
+    return first_broken(
+        (
+            late > 0,
+            f"{late} of {len(behind)} customers ordered long after their start",
+            OTHERS,
+        ),
+        (
+            min(behind) < -EARLY,
+            f"customers ordered before their time, one by {-min(behind):.2f} s",
+            "A start counts from the call of your function.",
+        ),
+        (
+            min(behind) > SHIFT,
+            f"each customer ordered after the moment, by {min(behind):.2f} s or more",
+            "A start counts from the call of your function. Read the clock first of all.",
+        ),
+    )
+
+
+def _end_broken(crowd: Sequence[Customer], ended: float, slack: float) -> Verdict | None:
+    unanswered = [each for each in crowd if each.tries[-1].status is None]
+    fewest = min((len(each.tries) for each in unanswered), default=TRIES)
+    return first_broken(
+        (
+            any(each.ended > ended for each in crowd),
+            "your function returned, and a customer's order was still under way",
+            "Wait for the end of every thread.",
+        ),
+        (
+            fewest < TRIES,
+            f"no answer came, and your function gave up after {fewest} of {TRIES} tries",
+            "TransportError has many kinds: a connection refused or reset, an answer cut or late.",
+        ),
+        (
+            any(_pause(crowd, again) > PAUSE + slack for again in range(TRIES - 1)),
+            "your function waited before it tried again",
+            "Try again at once. The customer waits.",
+        ),
     )
 
 
@@ -144,15 +151,4 @@ def _again_broken(customer: Customer) -> Verdict | None:
             f"an order was sent {len(said)} times",
             f"{TRIES} tries in all. Count the first one too.",
         ),
-    )
-
-
-def _gave_up(crowd: Sequence[Customer]) -> tuple[bool, str, str]:
-    fewest = min(
-        (len(each.tries) for each in crowd if each.tries[-1].status is None), default=TRIES
-    )
-    return (
-        fewest < TRIES,
-        f"no answer came, and your function gave up after {fewest} of {TRIES} tries",
-        "TransportError has many kinds: a connection refused or reset, an answer cut or late.",
     )

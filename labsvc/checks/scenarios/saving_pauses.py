@@ -25,7 +25,7 @@ ENOUGH = 16  # pauses, to say how they are spread
 SEVERAL = 5  # pauses for one user; one time in 10,000, they are all near each other
 LOW, HIGH = 0.095, 0.245  # seconds; one time in 500, 32 pauses are all above, or all below
 NEAR = 0.02  # seconds, of the .25 over which the exercise has the pauses spread
-CROWD = 13  # of 32; one time in 10,000, random pauses have so many near each other
+CROWD = 12  # of 32; one time in 2000, random pauses have so many near each other
 FINAL = "Draw each pause anew, from the whole range: `random.uniform(.05, .3)`."
 AGAIN = (429, 503)
 

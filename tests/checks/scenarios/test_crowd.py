@@ -443,7 +443,11 @@ def test_crowd_stub() -> None:
             "rounded up",
         ),
         (way(report=told(p95=lambda ends: sorted(waits(ends))[56])), "IndexError", "that line"),
-        (way(report=told(p95=lambda ends: rank(waits(ends), 50))), "not what", "95 of 100"),
+        (
+            way(report=told(p95=lambda ends: rank(waits(ends), 50))),
+            "not what",
+            "The rank is 95 of 100 of their number, rounded up",
+        ),
         (way(report=told(p95=lambda _: None)), "the p95 in your report is None", "in seconds"),
         (way(report=told(p95=lambda _: float("nan"))), "the p95 in your report is", "in seconds"),
         (

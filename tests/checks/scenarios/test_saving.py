@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import random
 import time
 from contextlib import nullcontext, suppress
@@ -346,8 +348,9 @@ def of_every_body(answer: Any) -> str:
 
 
 def by_status(answer: Any) -> str:
-    """Tell the status alone."""
-    return "saved" if answer.is_success else str(answer.status_code)
+    """Tell the status alone, where the content type says nothing but problem document."""
+    plain = answer.headers["content-type"] == PROBLEM and answer.status_code != 412
+    return str(answer.status_code) if plain else end_of(answer)
 
 
 def by_title(answer: Any) -> str:
@@ -415,6 +418,13 @@ def nested(read: dict[str, Any], change: dict[str, Any], _first: dict[str, Any])
 def between(shortest: float, longest: float) -> Callable[[], float]:
     """Draw pauses from another range."""
     return lambda: random.uniform(shortest, longest)  # noqa: S311  # no secret
+
+
+def evenly(shortest: float, longest: float) -> Callable[[], float]:
+    """Take pauses from another range, none of which are near each other by chance."""
+    golden = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, lie evenly
+    numbers = itertools.count()
+    return lambda: shortest + (longest - shortest) * (next(numbers) * golden % 1)
 
 
 def of_two() -> float:
@@ -592,7 +602,7 @@ def test_saving_stub() -> None:
         (way(rounds=4), "the PUT came 4 times", "Three rounds of reading and writing"),
         (way(end=of_any_json), "JSON was no problem", "nowhere else. Notebook 31"),
         (way(end=of_every_body), "your function raised JSONDecodeError", "costs no other"),
-        (way(end=by_status), "and your function says '4", "Notebook 31"),
+        (way(end=by_status), "and your function says '", "where the content type says"),
         (way(end=by_title), "says 'not now'", "Notebook"),
         (way(end=always_saved), "saved", "Notebook 31"),
         (way(tries=1), "gave up after 1", "Three tries of each request"),
@@ -605,8 +615,8 @@ def test_saving_stub() -> None:
         (way(pause=of_two), "were as long as each other", "Draw each pause anew"),
         (way(pause=of_each_task), "were as long as each other", "Draw each pause anew"),
         (way(pause=between(0, 0.3)), "a request was sent again at once", "Notebook 32"),
-        (way(pause=between(0.11, 0.3)), "pauses, ", "from the whole range"),
-        (way(pause=between(0.05, 0.2)), "pauses, ", "from the whole range"),
+        (way(pause=evenly(0.1, 0.2)), "none was near .", "from the whole range"),
+        (way(pause=evenly(0.05, 0.2)), "none was near .3 seconds", "Notebook 32"),
         (way(pause=between(0.05, 0.6)), "many were too long", "Notebook 32"),
         (way(asks=lambda _: 0), "came 3 times", "longer than a second is an end"),
         (way(asks=hours_only), "before the time that the service had asked for", "Add it"),
@@ -639,7 +649,7 @@ def test_saving_stub() -> None:
         (way(errors=Exception, unusable=httpx2.HTTPStatusError), "says 'lost' where '200'", "PUT"),
         (way(also_of_get=True), "answered with 412, and the GET came 3 times", "412 to a PUT"),
         (way(tried=(httpx2.ReadError, httpx2.RemoteProtocolError)), "gave up at once", "pause"),
-        (way(most=600), "got ", "longer than a second is an end"),
+        (way(most=2), "came 2 times", "longer than a second is an end"),
         (in_one_breath, "and the GET came 3 times", "Only a 412 to a PUT"),
     ],
 )
