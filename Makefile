@@ -43,10 +43,10 @@ lint: dev ## style, format, types and the direction of imports
 	"$(VENV)/bin/lint-imports"
 
 unit: dev ## the tests of the package, one wrong answer in three (ARGS=--all tries each)
-	$(PY) tests/unit.py $(ARGS)
+	$(PY) tests/once_more.py unit $(ARGS)
 
 engines: dev ## our broker and a real RabbitMQ held to one behaviour suite; calls through an nginx
-	$(PYTEST) -n 4 --dist worksteal tests/engines
+	$(PY) tests/once_more.py engines
 
 notebooks: dev ## run every notebook and compare its outputs with the stored ones
 	$(PYTEST) -p no:cacheprovider -p no:hypothesispytest -n 5 --dist loadscope --nbval notebooks/*.ipynb \

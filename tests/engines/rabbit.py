@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ HOST = "127.0.0.1"
 USER = "lab"
 READY_SECONDS = 60.0
 TRIES = 50
+PORTS = range(20_000, 32_000)  # below /proc/sys/net/ipv4/ip_local_port_range
 VHOSTS = ("/", "other")
 
 CONFIG = """\
@@ -197,11 +198,19 @@ class RabbitMQ:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind((HOST, 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Return ports that Linux gives to no outgoing connection, so that they stay free at a restart.
+
+    Of those that it gives, another test may have one while the server is down.
+    """
+    with ExitStack() as stack:
+        return [_bound(stack).getsockname()[1] for _ in range(count)]
+
+
+def _bound(stack: ExitStack) -> socket.socket:
+    for _ in range(TRIES):
+        sock = stack.enter_context(socket.socket())
+        with suppress(OSError):
+            sock.bind((HOST, secrets.choice(PORTS)))
+            return sock
+    msg = f"no free port in {TRIES} tries"
+    raise EngineError(msg)
