@@ -99,7 +99,7 @@ class Run:
         self._ending = False  # its loop is being closed, which must not be torn apart
         self._counts = True
         self.stopped = False
-        # Thread.join is not used: interrupted, it takes a running thread for dead (CPython 3.11).
+        # Thread.join does not wait: interrupted, it takes a running thread for dead (CPython 3.11).
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,7 +124,9 @@ class Run:
 
     def join(self, seconds: float) -> None:
         """Wait until its thread ends, so many seconds at most."""
-        self._ended.wait(max(0.0, seconds))
+        if self._ended.wait(max(0.0, seconds)):
+            # From 3.13 on no other thread gets its number before: a key made of it looked unique.
+            self.thread.join()
 
     def wait(self) -> Outcome:
         """Wait until it ends or its time is up; from then on its seconds no longer count."""
