@@ -53,7 +53,8 @@ crowd_rules, crowd_report          T0: what holds for each customer, and for the
 cart, cart_stage                   T1, and its stage: two versions of a contract, and a service
 cart_rules, cart_bodies            T1: what holds for each change, and what a page sends
 cart_drawn                         T1: carts and changes that are drawn
-front, front_visits                T2, and its stage: customers, a desk, and the orders behind it
+front, front_visits                T2, and its stage: customers, and a desk
+front_orders                       T2: the orders behind it, and what they say by a script
 front_rules, front_leaving         T2: what holds for each visit, and customers who leave
 front_times, front_pauses          T2: the seconds of each try, and those between tries
 saving, saving_stage               T3, and its stage: users that others change too

@@ -12,10 +12,11 @@ import grpc
 from labsvc.checks.cases import Cases
 from labsvc.checks.engine import exercise
 from labsvc.checks.scenarios.front_leaving import leaves
+from labsvc.checks.scenarios.front_orders import CUSTOMERS, KEY, Orders
 from labsvc.checks.scenarios.front_pauses import prompt, spread
 from labsvc.checks.scenarios.front_rules import new_keys, rule_broken
 from labsvc.checks.scenarios.front_times import KEEP, given_up, kept
-from labsvc.checks.scenarios.front_visits import CUSTOMERS, KEY, REQUEST_ID, Desk, Orders
+from labsvc.checks.scenarios.front_visits import REQUEST_ID, Desk
 from labsvc.checks.scenarios.refusals import CALLERS
 from labsvc.checks.scenarios.scripted_users import FINAL
 from labsvc.checks.verdict import Verdict, first_broken, solved, taught_in

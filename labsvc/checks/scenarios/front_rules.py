@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from labsvc.checks.asking import wait
+from labsvc.checks.scenarios.front_orders import CUSTOMERS, KEY
 from labsvc.checks.scenarios.front_pauses import pauses
 from labsvc.checks.scenarios.front_times import ALLOW, CLOCK, KEEP, in_time
-from labsvc.checks.scenarios.front_visits import CUSTOMERS, KEY, REQUEST_ID
+from labsvc.checks.scenarios.front_visits import REQUEST_ID
 from labsvc.checks.scenarios.refusals import SHORTEST_PAUSE
 from labsvc.checks.verdict import Verdict, broken, first_broken, taught_in
 from labsvc.rpc.errors import StatusError
 
 if TYPE_CHECKING:
-    from labsvc.checks.scenarios.front_visits import Desk, Orders, Visit
+    from labsvc.checks.scenarios.front_orders import Orders
+    from labsvc.checks.scenarios.front_visits import Desk, Visit
 
 TRIES = 3  # as the exercise says
 LONGEST_PAUSE = 0.5  # seconds, as the exercise says
