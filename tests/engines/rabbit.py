@@ -14,12 +14,13 @@ import socket
 import subprocess
 import time
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from labsvc.child import Child, TempFolder
 from labsvc.errors import EngineError
+from labsvc.ports import free_port
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 HOST = "127.0.0.1"
@@ -202,15 +203,8 @@ def _free_ports(count: int) -> list[int]:
 
     Of those that it gives, another test may have one while the server is down.
     """
-    with ExitStack() as stack:
-        return [_bound(stack).getsockname()[1] for _ in range(count)]
-
-
-def _bound(stack: ExitStack) -> socket.socket:
-    for _ in range(TRIES):
-        sock = stack.enter_context(socket.socket())
+    free: list[int] = []
+    for port in secrets.SystemRandom().sample(PORTS, TRIES):
         with suppress(OSError):
-            sock.bind((HOST, secrets.choice(PORTS)))
-            return sock
-    msg = f"no free port in {TRIES} tries"
-    raise EngineError(msg)
+            free.append(free_port(port))
+    return free[:count]

@@ -33,6 +33,14 @@ def verdict_of(value: Any, crowd: list[Customer] = CROWD, slack: float = 0) -> A
     return report_broken(report, crowd, slack)
 
 
+def test_counts_that_are_told_and_those_that_are_right_are_named() -> None:
+    """Whoever counts two failures as successes reads both numbers."""
+    verdict: Any = report_broken({"ordered": 36, "failed": 4, "p95": P95}, CROWD, slack=0)
+    assert "34 customers of 40 read a success" in verdict.guarantee
+    assert "says 36 ordered and 4 failed" in verdict.guarantee
+    assert "Success is 2xx, all of it and nothing else" in verdict.hint
+
+
 def test_p95_may_differ_by_what_is_measured_here_and_there() -> None:
     """By a fifth of a second, and by what the machine was late."""
     assert p95([each.waited for each in CROWD]) == P95
