@@ -36,3 +36,30 @@ def test_other_ports_when_another_program_was_quicker(
             assert service.targets == tuple(f"{HOST}:{client}" for client, _ in found[1])
         finally:
             service.release()
+
+
+def test_nobody_gets_the_ports_of_a_node_that_is_down(tmp_path: Path) -> None:
+    """Killed or stopped, a node keeps both: its clients and its peers meet no other program."""
+    service = etcd.EtcdService("registry", tmp_path, nodes=3)
+    try:
+        service.start()
+        service.kill(1)
+        for port in service._ports[1]:
+            assert taken(port)
+        service.revive(1)
+        service.stop()
+        for ports in service._ports:
+            assert all(map(taken, ports))
+        service.start()
+    finally:
+        service.release()
+
+
+def taken(port: int) -> bool:
+    """Say whether the system gives a port to another program."""
+    with socket.socket() as other:
+        try:
+            other.bind((HOST, port))
+        except OSError:
+            return True
+        return False

@@ -8,19 +8,17 @@ sampling; what a cell reads stays the same.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from labsvc.hosts.grpc import GrpcService
 from labsvc.hosts.http import HttpService
 from labsvc.hosts.service import LoopService
-from labsvc.ports import hold
 from labsvc.telemetry.forward import Forward
 from labsvc.telemetry.receiver import CollectorStats, Received, TraceReceiver, otlp_http
 from labsvc.telemetry.tail import TailSampler
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterable
 
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
         ExportTraceServiceRequest,
@@ -46,7 +44,6 @@ class CollectorService(LoopService):
         self._received = Received(TailSampler(keep, wait, self.log) if keep else None)
         self._grpc = GrpcService(loop, name, [TraceReceiver(self._take, self._wait)])
         self._http = HttpService(loop, f"{name}-http", otlp_http(self._take, self._wait))
-        self._held_http: socket.socket | None = None
         other = os.environ.get(VARIABLE)
         self._forward = Forward(other, self.log) if other else None
 
@@ -89,16 +86,8 @@ class CollectorService(LoopService):
     def _wait(self) -> float:
         return self.delay
 
-    def _hold(self) -> None:
-        super()._hold()
-        with suppress(OSError):  # somebody was faster
-            self._held_http = hold(int(self._http.target.rpartition(":")[2]))
-
-    def _let_go(self) -> None:
-        super()._let_go()
-        if self._held_http is not None:
-            self._held_http.close()
-            self._held_http = None
+    def _own_ports(self) -> Iterable[int]:
+        return (self._port, int(self._http.target.rpartition(":")[2]))
 
     async def _aopen(self, port: int) -> int:
         taken = await self._grpc.aopen(port)

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from labsvc.hosts.service import Service
 from labsvc.ports import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 VARIABLE = "ETCD_ENDPOINTS"
@@ -53,13 +54,18 @@ class EtcdService(Service):
     def kill(self, node: int) -> None:
         """Kill one node (SIGKILL), by its place in `targets`. `revive` starts it again."""
         self._children[node].kill()
+        self._hold(self._ports[node])
 
     def revive(self, node: int) -> None:
         """Start a killed node again, on its port and with its data."""
         with self._lock:
             self._children[node].stop()
+            self._let_go(self._ports[node])
             self._children[node] = self._spawn(node)
             self._wait_until_healthy([node])
+
+    def _own_ports(self) -> Iterable[int]:
+        return chain.from_iterable(self._ports)
 
     def _open(self, port: int) -> int:
         for _ in range(START_TRIES):

@@ -15,6 +15,7 @@ from labsvc.timeline import record
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable
 
     from labsvc.loop import Loop
 
@@ -35,7 +36,7 @@ class Service(ABC):
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         self._port = port
         self._running = False
-        self._held: socket.socket | None = None
+        self._held: dict[int, socket.socket] = {}  # by port
         self._lock = threading.RLock()
 
     @property
@@ -57,7 +58,7 @@ class Service(ABC):
         """
         with self._lock:
             if not self._running:
-                self._let_go()
+                self._let_go([*self._held])
                 try:
                     self._port = self._open(self._port)
                     self._running = True
@@ -82,13 +83,13 @@ class Service(ABC):
                 self._running = False
                 record.note("stopping", party=self.name)
                 self._close(grace)
-                self._hold()
+                self._hold(self._own_ports())
                 record.note("stopped", party=self.name)
 
     def release(self) -> None:
         """Let go for good what the lab holds, the port too. `Lab` calls it."""
         self.stop()
-        self._let_go()
+        self._let_go([*self._held])
 
     def start_in_place_of(self, port: int) -> None:
         """Start on the port of the service that this one replaces, if it is still free."""
@@ -104,15 +105,21 @@ class Service(ABC):
         state = f"on {self.target}" if self._running else "stopped"
         return f"<{type(self).__name__} {self.name!r} {state}>"
 
-    def _hold(self) -> None:
-        """Keep the port from others: a client must not meet another lab where ours has gone."""
-        with suppress(OSError):  # somebody was faster
-            self._held = hold(self._port)
+    def _hold(self, ports: Iterable[int]) -> None:
+        """Keep ports from others: a client must not meet another lab where ours has gone."""
+        for port in ports:
+            if port not in self._held:
+                with suppress(OSError):  # somebody was faster
+                    self._held[port] = hold(port)
 
-    def _let_go(self) -> None:
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+    def _let_go(self, ports: Iterable[int]) -> None:
+        for port in ports:
+            if port in self._held:
+                self._held.pop(port).close()
+
+    def _own_ports(self) -> Iterable[int]:
+        """Return the ports that it listens on; a service with more than one says so."""
+        return (self._port,)
 
     def _port_in_use(self) -> PortInUseError:
         msg = (
