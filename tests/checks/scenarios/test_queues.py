@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     Run = Callable[[str, str, Work], Awaitable[None]]
 
 
-pytestmark = [
-    pytest.mark.usefixtures("answers_have_ended"),
-    # aio-pika says so of a connection that broke while it was opened
-    pytest.mark.filterwarnings("ignore:coroutine 'Connection.close' was never awaited"),
-]
+pytestmark = pytest.mark.usefixtures("answers_have_ended")
 
 
 @pytest.fixture(autouse=True)
