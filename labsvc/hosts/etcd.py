@@ -53,8 +53,9 @@ class EtcdService(Service):
 
     def kill(self, node: int) -> None:
         """Kill one node (SIGKILL), by its place in `targets`. `revive` starts it again."""
-        self._children[node].kill()
-        self._hold(self._ports[node])
+        with self._lock:
+            self._children[node].kill()
+            self._hold(self._ports[node])
 
     def revive(self, node: int) -> None:
         """Start a killed node again, on its port and with its data."""

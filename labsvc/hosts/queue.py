@@ -54,7 +54,7 @@ class QueueService(LoopService):
             if self._running:
                 self._running = False
                 self._loop.run(self._broker.kill())
-                self._hold(self._own_ports())
+                self._hold()
 
     def restart(self) -> Self:
         """Start again on the same port, with what is stored; stop first, if it is running.

@@ -58,7 +58,7 @@ class Service(ABC):
         """
         with self._lock:
             if not self._running:
-                self._let_go([*self._held])
+                self._let_go()
                 try:
                     self._port = self._open(self._port)
                     self._running = True
@@ -83,13 +83,13 @@ class Service(ABC):
                 self._running = False
                 record.note("stopping", party=self.name)
                 self._close(grace)
-                self._hold(self._own_ports())
+                self._hold()
                 record.note("stopped", party=self.name)
 
     def release(self) -> None:
         """Let go for good what the lab holds, the port too. `Lab` calls it."""
         self.stop()
-        self._let_go([*self._held])
+        self._let_go()
 
     def start_in_place_of(self, port: int) -> None:
         """Start on the port of the service that this one replaces, if it is still free."""
@@ -105,15 +105,15 @@ class Service(ABC):
         state = f"on {self.target}" if self._running else "stopped"
         return f"<{type(self).__name__} {self.name!r} {state}>"
 
-    def _hold(self, ports: Iterable[int]) -> None:
-        """Keep ports from others: a client must not meet another lab where ours has gone."""
-        for port in ports:
+    def _hold(self, ports: Iterable[int] | None = None) -> None:
+        """Keep its ports from others: a client must not meet another lab where ours has gone."""
+        for port in self._own_ports() if ports is None else ports:
             if port not in self._held:
                 with suppress(OSError):  # somebody was faster
                     self._held[port] = hold(port)
 
-    def _let_go(self, ports: Iterable[int]) -> None:
-        for port in ports:
+    def _let_go(self, ports: Iterable[int] | None = None) -> None:
+        for port in [*self._held] if ports is None else ports:
             if port in self._held:
                 self._held.pop(port).close()
 

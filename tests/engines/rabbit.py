@@ -207,4 +207,7 @@ def _free_ports(count: int) -> list[int]:
     for port in secrets.SystemRandom().sample(PORTS, TRIES):
         with suppress(OSError):
             free.append(free_port(port))
-    return free[:count]
+        if len(free) == count:
+            return free
+    msg = f"{len(free)} free ports in {TRIES} tries, not {count}"
+    raise EngineError(msg)
