@@ -66,7 +66,7 @@ soak: dev ## run all notebooks 20 times, every second time with both cores busy,
 	$(PY) -m tests.checks_in_a_row
 
 browser: dev ## the course in a real browser; skipped where there is no Chromium
-	$(PYTEST) tests/browser
+	$(PY) tests/once_more.py browser
 
 build: dev ## make the notebooks from notebooks/source
 	$(PY) notebooks/build.py

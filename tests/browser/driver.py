@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,16 +139,20 @@ def environment(course: Path, data: Path) -> dict[str, str]:
 
 
 def listening(server: subprocess.Popen[bytes], data: Path) -> Server:
-    """Wait until `server` listens."""
+    """Wait until `server` listens and has told where.
+
+    Its file is there before there is anything in it, so that only a whole one is taken.
+    """
     note = data / "jupyter" / "data" / "runtime" / f"jpserver-{server.pid}.json"
     deadline = time.monotonic() + 60
-    while not note.exists():
+    while True:
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            told = json.loads(note.read_text(encoding="utf-8"))
+            return Server(told["url"], told["token"], server)
         if server.poll() is not None or time.monotonic() > deadline:
             msg = "JupyterLab did not start:\n" + (data / "jupyterlab.log").read_text()
             raise RuntimeError(msg)
         time.sleep(0.05)
-    told = json.loads(note.read_text())
-    return Server(told["url"], told["token"], server)
 
 
 class Notebook:
