@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -189,8 +190,13 @@ def test_a_save_that_is_cut_short(course: Path, data: Path, chromium_running: Br
 
 
 def written(path: Path, words: str) -> None:
-    """Wait until a file holds these words."""
+    """Wait until a notebook's file is whole and holds these words: half of it comes before."""
     end = time.monotonic() + 60
-    while words not in path.read_text(encoding="utf-8"):
+    while True:
+        content = path.read_bytes()
+        with suppress(ValueError):
+            json.loads(content)
+            if words.encode() in content:
+                return
         assert time.monotonic() < end, "JupyterLab did not save"
         time.sleep(0.05)
