@@ -9,13 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Cell = dict[str, Any]
 Notebook = dict[str, Any]
 
 CHECKED = re.compile(r"""\bcheck\(\s*["']([0-9A-Z]{2}-[a-z0-9-]+)["']""")
+SAVE = 0.5  # seconds: a save takes some milliseconds, and more on a drive in the network
 OURS = "labsvc"
 """The key of what we remember in a notebook's metadata: `{"base": digest}`."""
 
@@ -35,6 +40,25 @@ def parse(content: bytes) -> Notebook | None:
     except (ValueError, LookupError, TypeError):
         return None
     return notebook if len(written) == len(cells) and any(map(str.strip, written)) else None
+
+
+def read(path: Path) -> tuple[bytes, Notebook | None]:
+    """Return what a file holds, and the notebook in it, None if it is broken.
+
+    JupyterLab empties a file before it writes it. What looks broken may be a save under way, so it
+    is read again until it stays as it is.
+
+    Raises:
+        OSError: the file cannot be read.
+
+    """
+    content = path.read_bytes()
+    while (notebook := parse(content)) is None:
+        time.sleep(SAVE)
+        before, content = content, path.read_bytes()
+        if content == before:
+            break
+    return content, notebook
 
 
 def serialise(notebook: Notebook) -> bytes:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labsvc.course.notebook import parse
+from labsvc.course.notebook import parse, read
 from labsvc.course.working_copy import copy_around
 from labsvc.folders import PARTIAL, keep, write_whole
 
@@ -26,9 +26,11 @@ def restore(copy: WorkingCopy, edition: Edition) -> list[str]:
     for name in sorted({*edition.lessons, *copy.names()}):
         path = copy.path(name)
         there = path.is_file()
-        if there and parse(content := path.read_bytes()) is not None:
-            _remember(copy, name, content)
-            continue
+        if there:
+            content, notebook = read(path)
+            if notebook is not None:
+                _remember(copy, name, content)
+                continue
         good = _last_good(copy, name)
         if there:
             what = "as it was last saved whole" if good else "as it came"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labsvc.course.merge import merge
-from labsvc.course.notebook import base_of, digest, parse, text
+from labsvc.course.notebook import base_of, digest, read, text
 from labsvc.course.restore import restore, sweep
 from labsvc.course.working_copy import WELCOME
 from labsvc.folders import keep, locked, write_whole
@@ -97,8 +97,7 @@ def _one(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
     if not _newer(copy, name, theirs):
         return []
     while True:
-        before = path.read_bytes()
-        mine = parse(before)
+        before, mine = read(path)
         base = None if mine is None else copy.base(mine)
         if mine is None or base is None:  # not ours, or nothing is left of what it was
             said = f"{name} is new. What stood in its place was kept as {keep(path)}."
@@ -116,7 +115,7 @@ def _one(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
 
 def _newer(copy: WorkingCopy, name: str, theirs: Notebook) -> bool:
     path = copy.path(name)
-    mine = parse(path.read_bytes()) if path.exists() else None
+    mine = read(path)[1] if path.exists() else None
     return mine is None or base_of(mine) != digest(theirs)
 
 

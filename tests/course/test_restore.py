@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +45,21 @@ def test_a_broken_notebook_is_as_last_saved(
     ]
     assert copy.path(LESSON).read_bytes() == whole
     assert kept.read_bytes() == broken
+
+
+def test_a_save_under_way_is_not_broken(
+    copy: WorkingCopy, old: Edition, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab has emptied the file and writes it in parts: what it saves is there at the end."""
+    path = copy.path(LESSON)
+    whole = save(copy, ANSWER)
+    path.write_bytes(b"")
+    parts = iter((whole[:100], whole))
+    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(next(parts)))  # no save is so slow
+    monkeypatch.setattr("labsvc.course.notebook.time", clock)
+    assert ready(copy, old) == []
+    assert path.read_bytes() == whole
+    assert not (data / "kept").exists()
 
 
 def test_a_deleted_notebook_is_as_last_saved(copy: WorkingCopy, old: Edition) -> None:

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from labsvc.course import Edition, WorkingCopy, bring, merge, ready
 from labsvc.course.commands import finish, give_test_out
 from labsvc.course.notebook import parse, serialise, text
 from labsvc.course.places import copy_here
+from labsvc.course.update import behind
 from labsvc.course.working_copy import FIRST, WELCOME
 from labsvc.errors import LabError
 from tests.course import make
@@ -140,6 +142,42 @@ def test_a_save_in_the_middle_of_an_update_is_merged(
     monkeypatch.setattr("labsvc.course.update.merge", save_meanwhile)
     bring(copy, newer(tmp_path))
     assert ANSWER in make.texts(read(copy))
+
+
+def test_a_save_that_an_update_sees_half_is_merged(
+    copy: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update waits for its end: nothing is set aside, and what it saved is in the result."""
+    path = copy.path(LESSON)
+    whole = serialise(make.change(read(copy), make.STUB, ANSWER))
+    half = iter([whole[:100]])
+
+    def begin_to_save(*notebooks: Notebook) -> object:
+        merged = merge.merge(*notebooks)
+        for content in half:
+            path.write_bytes(content)
+        return merged
+
+    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(whole))  # no save is so slow
+    monkeypatch.setattr("labsvc.course.notebook.time", clock)
+    monkeypatch.setattr("labsvc.course.update.merge", begin_to_save)
+    edition = newer(tmp_path)
+    assert behind(copy, edition) == [LESSON]
+    assert bring(copy, edition)[0].startswith(f"{LESSON} is updated.")
+    assert ANSWER in make.texts(read(copy))
+    assert "demo = 2" in make.texts(read(copy))
+
+
+def test_a_save_under_way_is_not_told_as_newer(
+    copy: WorkingCopy, old: Edition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a file looks like no edition: its end is waited for before it is compared."""
+    path = copy.path(LESSON)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(whole))  # no save is so slow
+    monkeypatch.setattr("labsvc.course.notebook.time", clock)
+    assert behind(copy, old) == []
 
 
 def test_two_copies_have_their_own_progress(
