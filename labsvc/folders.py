@@ -44,10 +44,17 @@ def keep(path: Path) -> Path:
     return copy
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, over: bytes | None = None) -> bool:
     """Write a file so that a reader sees the old or the new content, never a part of it.
 
     It is on the disk before it takes the other's place, so that a power cut leaves no empty file.
+
+    Args:
+        path: of the file.
+        content: what it shall hold.
+        over: write only if the file holds this, up to the moment in which it is replaced.
+
+    Returns whether it was written.
 
     Raises:
         OSError: the folder cannot be written.
@@ -60,10 +67,14 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if over is not None and path.read_bytes() != over:
+            Path(name).unlink()
+            return False
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    return True
 
 
 @contextmanager

@@ -108,9 +108,9 @@ def _one(copy: WorkingCopy, edition: Edition, name: str) -> list[str]:
         if _own(mine, base):
             lines[0] += f" Your version before was kept as {keep(path)}."
         stored = copy.remember(theirs)
-        if path.read_bytes() == before:  # else JupyterLab has just saved it: merge that
-            copy.write(name, merged.notebook, stored)
+        if copy.write(name, merged.notebook, stored, over=before):
             return lines
+        # JupyterLab has just saved it: merge that.
 
 
 def _newer(copy: WorkingCopy, name: str, theirs: Notebook) -> bool:

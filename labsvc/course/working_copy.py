@@ -125,11 +125,16 @@ class WorkingCopy:
         base = self.remember(notebook)
         self.write(name, self.welcomed(notebook) if name == FIRST else notebook, base)
 
-    def write(self, name: str, notebook: Notebook, base: str) -> None:
-        """Write a notebook that was made from `base`, and keep it as the last good one."""
+    def write(self, name: str, notebook: Notebook, base: str, over: bytes | None = None) -> bool:
+        """Write a notebook that was made from `base`, and keep it as the last good one.
+
+        With `over`, only if its file still holds that. Returns whether it was written.
+        """
         content = serialise(with_base(notebook, base))
-        write_whole(self.path(name), content)
-        write_whole(self.good(name), content)
+        written = write_whole(self.path(name), content, over)
+        if written:
+            write_whole(self.good(name), content)
+        return written
 
     def welcomed(self, notebook: Notebook) -> Notebook:
         """Return the first notebook with a cell that says where this copy lies."""

@@ -22,6 +22,7 @@ from labsvc.course.places import copy_here
 from labsvc.course.update import behind
 from labsvc.course.working_copy import FIRST, WELCOME
 from labsvc.errors import LabError
+from labsvc.folders import PARTIAL
 from tests.course import make
 
 if TYPE_CHECKING:
@@ -142,6 +143,26 @@ def test_a_save_in_the_middle_of_an_update_is_merged(
     monkeypatch.setattr("labsvc.course.update.merge", save_meanwhile)
     bring(copy, newer(tmp_path))
     assert ANSWER in make.texts(read(copy))
+
+
+def test_a_save_at_the_last_moment_is_merged(
+    copy: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab saves while the merged notebook is on its way to the disk: the save stays."""
+    to_disk, saves = os.fsync, iter([ANSWER])
+
+    def save_meanwhile(file: int) -> None:
+        to_disk(file)
+        if list(copy.path(LESSON).parent.glob(f"{PARTIAL}*")):
+            for words in saves:
+                answer(copy, words)
+
+    monkeypatch.setattr(os, "fsync", save_meanwhile)
+    bring(copy, newer(tmp_path))
+    assert next(saves, None) is None
+    assert ANSWER in make.texts(read(copy))
+    assert "demo = 2" in make.texts(read(copy))
+    assert not list(copy.folder.rglob(f"{PARTIAL}*"))
 
 
 def test_a_save_that_an_update_sees_half_is_merged(
