@@ -45,7 +45,7 @@ def keep(path: Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes, over: bytes | None = None) -> bool:
-    """Write a file so that a reader sees the old or the new content, never a part of it.
+    """Write a file so that a reader sees the old or the new content; return whether it was written.
 
     It is on the disk before it takes the other's place, so that a power cut leaves no empty file.
 
@@ -53,8 +53,6 @@ def write_whole(path: Path, content: bytes, over: bytes | None = None) -> bool:
         path: of the file.
         content: what it shall hold.
         over: write only if the file holds this, up to the moment in which it is replaced.
-
-    Returns whether it was written.
 
     Raises:
         OSError: the folder cannot be written.
@@ -68,12 +66,10 @@ def write_whole(path: Path, content: bytes, over: bytes | None = None) -> bool:
             file.flush()
             os.fsync(file.fileno())
         if over is not None and path.read_bytes() != over:
-            Path(name).unlink()
             return False
         Path(name).replace(path)
-    except BaseException:
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
     return True
 
 

@@ -1,4 +1,4 @@
-"""Run the tests of a part beside each other, and those that fail once more, alone.
+"""Run the tests of a part, and those that fail once more, alone.
 
 Many tests hold what is told within some seconds, and four at a time have two cores; a browser is
 late by itself. One that fails there and passes alone fell to the moment: it is named at the end, to

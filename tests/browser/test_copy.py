@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
 
+from labsvc import until
+from labsvc.course.notebook import parse
 from tests.browser.driver import browser, checkout, chromium, command, jupyterlab, opened
 from tests.browser.test_lab import EXERCISE, last
 
@@ -191,12 +191,9 @@ def test_a_save_that_is_cut_short(course: Path, data: Path, chromium_running: Br
 
 def written(path: Path, words: str) -> None:
     """Wait until a notebook's file is whole and holds these words: half of it comes before."""
-    end = time.monotonic() + 60
-    while True:
+
+    def saved() -> bool:
         content = path.read_bytes()
-        with suppress(ValueError):
-            json.loads(content)
-            if words.encode() in content:
-                return
-        assert time.monotonic() < end, "JupyterLab did not save"
-        time.sleep(0.05)
+        return parse(content) is not None and words.encode() in content
+
+    until(saved, timeout=60)

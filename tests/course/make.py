@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from labsvc.course.edition import Edition
@@ -11,6 +12,8 @@ from labsvc.course.notebook import serialise, text
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pytest
 
     from labsvc.course.notebook import Cell, Notebook
 
@@ -71,6 +74,16 @@ def edition(folder: Path, **notebooks: Notebook) -> Edition:
 def texts(book: Notebook) -> list[str]:
     """Return what stands in the cells."""
     return [text(cell) for cell in book["cells"]]
+
+
+def save_in_parts(monkeypatch: pytest.MonkeyPatch, path: Path, *contents: bytes) -> None:
+    """Let a file hold the next one of these each time that somebody waits for a save to end.
+
+    JupyterLab writes in some milliseconds: a real save would seldom be seen half.
+    """
+    left = iter(contents)
+    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(next(left)))
+    monkeypatch.setattr("labsvc.course.notebook.time", clock)
 
 
 def change(book: Notebook, old: str, new: str, **more: Any) -> Notebook:

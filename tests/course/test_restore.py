@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,9 +53,7 @@ def test_a_save_under_way_is_not_broken(
     path = copy.path(LESSON)
     whole = save(copy, ANSWER)
     path.write_bytes(b"")
-    parts = iter((whole[:100], whole))
-    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(next(parts)))  # no save is so slow
-    monkeypatch.setattr("labsvc.course.notebook.time", clock)
+    make.save_in_parts(monkeypatch, path, whole[:100], whole)
     assert ready(copy, old) == []
     assert path.read_bytes() == whole
     assert not (data / "kept").exists()

@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -179,8 +178,7 @@ def test_a_save_that_an_update_sees_half_is_merged(
             path.write_bytes(content)
         return merged
 
-    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(whole))  # no save is so slow
-    monkeypatch.setattr("labsvc.course.notebook.time", clock)
+    make.save_in_parts(monkeypatch, path, whole)
     monkeypatch.setattr("labsvc.course.update.merge", begin_to_save)
     edition = newer(tmp_path)
     assert behind(copy, edition) == [LESSON]
@@ -196,8 +194,7 @@ def test_a_save_under_way_is_not_told_as_newer(
     path = copy.path(LESSON)
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
-    clock = SimpleNamespace(sleep=lambda _: path.write_bytes(whole))  # no save is so slow
-    monkeypatch.setattr("labsvc.course.notebook.time", clock)
+    make.save_in_parts(monkeypatch, path, whole)
     assert behind(copy, old) == []
 
 
